@@ -1,0 +1,113 @@
+import { type Attribute, type Graph, type Model, type Node, opsetOf, subgraphsOf } from './model.ts'
+import { Tensor } from './tensor.ts'
+
+type AttributeValue = number | string | readonly number[] | Tensor | Attribute
+
+/** A number becomes an int attribute unless wrapped: `{ type: 'float', value: 0.5 }`. */
+export function attributesOf(
+  values: Readonly<Record<string, AttributeValue | undefined>>,
+): Map<string, Attribute> {
+  const attributes = new Map<string, Attribute>()
+  for (const [name, value] of Object.entries(values)) {
+    if (value === undefined) continue
+    if (typeof value === 'number') attributes.set(name, { type: 'int', value })
+    else if (typeof value === 'string') attributes.set(name, { type: 'string', value })
+    else if (value instanceof Tensor) attributes.set(name, { type: 'tensor', value })
+    else if (Array.isArray(value)) attributes.set(name, { type: 'ints', value: value as number[] })
+    else attributes.set(name, value as Attribute)
+  }
+  return attributes
+}
+
+export const float = (value: number): Attribute => ({ type: 'float', value })
+export const floats = (value: readonly number[]): Attribute => ({ type: 'floats', value })
+
+/**
+ * Writes new nodes into a copy of a graph, with fresh names and in the operator set version of the model, so that a
+ * rewrite says what it computes and not which version spells it how.
+ */
+export class GraphBuilder {
+  readonly opset: number
+  readonly nodes: Node[] = []
+  readonly initializers: Map<string, Tensor>
+  readonly #taken: Set<string>
+  #counter = 0
+
+  constructor(model: Model) {
+    this.opset = opsetOf(model)
+    this.initializers = new Map(model.graph.initializers)
+    this.#taken = namesIn(model.graph)
+  }
+
+  fresh(hint: string): string {
+    for (;;) {
+      const name = `${hint}__${this.#counter++}`
+      if (!this.#taken.has(name)) {
+        this.#taken.add(name)
+        return name
+      }
+    }
+  }
+
+  /** Keeps a node as it is. */
+  keep(node: Node): void {
+    this.nodes.push(node)
+  }
+
+  /** Adds a node with one output and returns that output's name. */
+  op(
+    opType: string,
+    inputs: readonly string[],
+    attributes: Readonly<Record<string, AttributeValue | undefined>> = {},
+    output = this.fresh(opType),
+  ): string {
+    this.nodes.push({
+      name: output,
+      opType,
+      domain: '',
+      inputs,
+      outputs: [output],
+      attributes: attributesOf(attributes),
+    })
+    return output
+  }
+
+  constant(tensor: Tensor, hint = 'constant'): string {
+    const name = this.fresh(hint)
+    this.initializers.set(name, tensor)
+    return name
+  }
+
+  scalar(value: number, dataType: Tensor['dataType'] = 'float32'): string {
+    return this.constant(Tensor.of(dataType, [], [value]))
+  }
+
+  add = (a: string, b: string): string => this.op('Add', [a, b])
+  sub = (a: string, b: string): string => this.op('Sub', [a, b])
+  mul = (a: string, b: string): string => this.op('Mul', [a, b])
+  div = (a: string, b: string): string => this.op('Div', [a, b])
+
+  /** Mean over `axes`; axes are an attribute before opset 18, an input since. */
+  reduceMean(x: string, axes: readonly number[], keepdims = true): string {
+    const keep = keepdims ? 1 : 0
+    return this.opset >= 18
+      ? this.op('ReduceMean', [x, this.constant(Tensor.int64([axes.length], axes), 'axes')], {
+          keepdims: keep,
+        })
+      : this.op('ReduceMean', [x], { axes, keepdims: keep })
+  }
+
+  reshape(x: string, dims: readonly number[]): string {
+    return this.op('Reshape', [x, this.constant(Tensor.int64([dims.length], dims), 'shape')])
+  }
+}
+
+function namesIn(graph: Graph, names = new Set<string>()): Set<string> {
+  for (const { name } of [...graph.inputs, ...graph.outputs]) names.add(name)
+  for (const name of graph.initializers.keys()) names.add(name)
+  for (const node of graph.nodes) {
+    for (const name of [...node.inputs, ...node.outputs]) names.add(name)
+    for (const { graph: inner } of subgraphsOf(node)) namesIn(inner, names)
+  }
+  return names
+}
