@@ -103,22 +103,20 @@ export const labelOf = (node: Node): string => node.origin?.label || node.name |
 
 export const isOnnxDomain = (domain: string): boolean => domain === '' || domain === 'ai.onnx'
 
-type ValueOf<T extends Attribute['type']> = Extract<Attribute, { type: T }>['value']
-
 /** A getter for attributes of one type: the value, or undefined if the node has none of that name and type. */
 const attributeOf =
-  <T extends Attribute['type']>(type: T) =>
-  (node: Node, name: string): ValueOf<T> | undefined => {
+  <V>(type: Attribute['type']) =>
+  (node: Node, name: string): V | undefined => {
     const attribute = node.attributes.get(name)
-    return attribute?.type === type ? (attribute.value as unknown as ValueOf<T>) : undefined
+    return attribute?.type === type ? (attribute.value as V) : undefined
   }
 
-export const intAttribute = attributeOf('int')
-export const floatAttribute = attributeOf('float')
-export const stringAttribute = attributeOf('string')
-export const intsAttribute = attributeOf('ints')
-export const floatsAttribute = attributeOf('floats')
-export const tensorAttribute = attributeOf('tensor')
+export const intAttribute = attributeOf<number>('int')
+export const floatAttribute = attributeOf<number>('float')
+export const stringAttribute = attributeOf<string>('string')
+export const intsAttribute = attributeOf<readonly number[]>('ints')
+export const floatsAttribute = attributeOf<readonly number[]>('floats')
+export const tensorAttribute = attributeOf<Tensor>('tensor')
 
 /** Graphs that the node holds (branches of If, bodies of Loop and Scan) with the attribute that holds each. */
 export function subgraphsOf(node: Node): { attribute: string; graph: Graph }[] {
