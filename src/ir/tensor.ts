@@ -117,7 +117,8 @@ const typedArrays = {
 
 /** A copy of `bytes` if they do not start at a multiple of `alignment`, else the same bytes. */
 export function aligned(bytes: Uint8Array, alignment: number): Uint8Array {
-  return bytes.byteOffset % alignment === 0 ? bytes : bytes.slice()
+  // Not bytes.slice(): that of a Node Buffer is a view.
+  return bytes.byteOffset % alignment === 0 ? bytes : new Uint8Array(bytes)
 }
 
 function decodeNumbers(type: DataType, bytes: Uint8Array, count: number): Float64Array {

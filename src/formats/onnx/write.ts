@@ -1,0 +1,222 @@
+import { type Edit, splitName, statisticsChanges } from '../../ir/edit.ts'
+import { UserError } from '../../ir/errors.ts'
+import {
+  type Attribute,
+  type Graph,
+  keyOf,
+  type Model,
+  type Node,
+  type TensorType,
+  type ValueInfo,
+} from '../../ir/model.ts'
+import { dataTypes } from '../../ir/tensor.ts'
+import type { Locations } from './read.ts'
+import * as schema from './schema.ts'
+import { replaceContents, writeTensor } from './tensor.ts'
+import { concat, type Field, fieldsOf, MessageWriter, type Replacement, splice } from './wire.ts'
+
+/**
+ * The file `bytes` with `edits` applied, as chunks: only the records that an edit names are written anew, every other
+ * byte is the source's. `model` is what was read from the file, functions inlined.
+ */
+export function applyToFile(
+  bytes: Uint8Array,
+  model: Model,
+  locations: Locations,
+  edits: readonly Edit[],
+): Uint8Array[] {
+  if (edits.length === 0) return [bytes]
+  const replacements = new Map<number, Replacement>()
+  const renames = new Map<Field, Map<number, string>>()
+  const added: Uint8Array[] = []
+  for (const change of statisticsChanges(model.graph, edits)) {
+    const label = change.node.origin?.label ?? keyOf(change.node)
+    const record = locations.tensors.get(change.value)
+    if (!record)
+      throw new UserError(
+        `the running statistics of '${label}' are held inside a function of the model ('${change.value}') and cannot be replaced; export the model without local functions`,
+      )
+    if (!change.shared) {
+      replacements.set(record.start, {
+        start: record.start,
+        end: record.end,
+        records: replaceContents(bytes, record, change.tensor),
+      })
+      continue
+    }
+    const node = locations.nodes.get(keyOf(change.node))
+    if (!node)
+      throw new UserError(
+        `'${label}' shares its running statistics with other layers and lies inside a function of the model; export the model without local functions`,
+      )
+    const name = splitName(model.graph, change)
+    added.push(
+      concat(
+        new MessageWriter()
+          .message(schema.graph.initializer, (out) => writeTensor(out, name, change.tensor))
+          .finish(),
+      ),
+    )
+    const inputs = renames.get(node) ?? new Map<number, string>()
+    inputs.set(change.inputIndex, name)
+    renames.set(node, inputs)
+  }
+  for (const [field, inputs] of renames)
+    replacements.set(field.start, {
+      start: field.start,
+      end: field.end,
+      records: renameInputs(bytes, field, inputs),
+    })
+  if (added.length > 0) insertIntoGraph(bytes, added, replacements)
+  return splice(bytes, [...replacements.values()])
+}
+
+function renameInputs(bytes: Uint8Array, field: Field, names: ReadonlyMap<number, string>): Uint8Array {
+  const inner = new MessageWriter()
+  let index = 0
+  for (const part of fieldsOf(bytes, field.valueStart, field.end)) {
+    const name = part.number === schema.node.input ? names.get(index++) : undefined
+    if (name === undefined) inner.raw(bytes.subarray(part.start, part.end))
+    else inner.string(schema.node.input, name)
+  }
+  return concat(new MessageWriter().bytes(field.number, concat(inner.finish())).finish())
+}
+
+/** Adds records behind the first field of the main graph. */
+function insertIntoGraph(
+  bytes: Uint8Array,
+  records: readonly Uint8Array[],
+  replacements: Map<number, Replacement>,
+): void {
+  for (const field of fieldsOf(bytes)) {
+    if (field.number !== schema.model.graph) continue
+    for (const first of fieldsOf(bytes, field.valueStart, field.end)) {
+      const replaced = replacements.get(first.start)?.records ?? bytes.subarray(first.start, first.end)
+      replacements.set(first.start, {
+        start: first.start,
+        end: first.end,
+        records: concat([replaced, ...records]),
+      })
+      return
+    }
+  }
+}
+
+/** A whole ONNX file for `model`. */
+export function encodeModel(model: Model): Uint8Array {
+  const out = new MessageWriter()
+  out.int(schema.model.irVersion, model.irVersion).string(schema.model.producerName, 'varshift')
+  for (const [domain, version] of model.opsets) writeOpset(out, schema.model.opsetImport, domain, version)
+  out.message(schema.model.graph, (inner) => writeGraph(inner, model.graph))
+  for (const f of model.functions)
+    out.message(schema.model.functions, (inner) => {
+      const s = schema.localFunction
+      inner.string(s.name, f.name).string(s.domain, f.domain)
+      for (const value of f.inputs) inner.string(s.input, value)
+      for (const value of f.outputs) inner.string(s.output, value)
+      for (const name of f.attributes) inner.string(s.attribute, name)
+      for (const [name, value] of f.defaults)
+        inner.message(s.attributeProto, (a) => writeAttribute(a, name, value))
+      for (const node of f.nodes) inner.message(s.node, (n) => writeNode(n, node))
+      for (const [domain, version] of f.opsets) writeOpset(inner, s.opsetImport, domain, version)
+    })
+  const size = out.finish().reduce((sum, chunk) => sum + chunk.length, 0)
+  if (size >= 2 ** 31)
+    throw new UserError(
+      `the model takes ${(size / 2 ** 30).toFixed(1)} GiB in memory; ONNX Runtime takes at most 2 GiB this way`,
+    )
+  return concat(out.finish())
+}
+
+function writeOpset(out: MessageWriter, field: number, domain: string, version: number): void {
+  out.message(field, (inner) => {
+    if (domain) inner.string(schema.opsetId.domain, domain)
+    inner.int(schema.opsetId.version, version)
+  })
+}
+
+function writeGraph(out: MessageWriter, graph: Graph): void {
+  for (const node of graph.nodes) out.message(schema.graph.node, (inner) => writeNode(inner, node))
+  out.string(schema.graph.name, graph.name || 'graph')
+  for (const [name, tensor] of graph.initializers)
+    out.message(schema.graph.initializer, (inner) => writeTensor(inner, name, tensor))
+  for (const record of graph.opaque ?? []) out.bytes(record.field, record.bytes)
+  for (const input of graph.inputs) out.message(schema.graph.input, (inner) => writeValueInfo(inner, input))
+  for (const output of graph.outputs)
+    out.message(schema.graph.output, (inner) => writeValueInfo(inner, output))
+  for (const [name, type] of graph.types)
+    out.message(schema.graph.valueInfo, (inner) => writeValueInfo(inner, { name, type }))
+}
+
+function writeValueInfo(out: MessageWriter, info: ValueInfo): void {
+  out.string(schema.valueInfo.name, info.name)
+  if (info.raw) out.bytes(schema.valueInfo.type, info.raw)
+  else if (info.type?.dataType) out.message(schema.valueInfo.type, (inner) => writeType(inner, info.type!))
+}
+
+function writeType(out: MessageWriter, type: TensorType): void {
+  out.message(schema.type.tensor, (tensor) => {
+    tensor.int(schema.tensorType.elementType, dataTypes[type.dataType!].onnx)
+    if (!type.shape) return
+    const shape = type.shape
+    tensor.message(schema.tensorType.shape, (dims) => {
+      for (const dim of shape)
+        dims.message(schema.shape.dim, (inner) => {
+          if (typeof dim === 'number') inner.int(schema.dim.value, dim)
+          if (typeof dim === 'string') inner.string(schema.dim.parameter, dim)
+        })
+    })
+  })
+}
+
+function writeNode(out: MessageWriter, node: Node): void {
+  const s = schema.node
+  for (const input of node.inputs) out.string(s.input, input)
+  for (const output of node.outputs) out.string(s.output, output)
+  if (node.name) out.string(s.name, node.name)
+  out.string(s.opType, node.opType)
+  for (const [name, attribute] of node.attributes) {
+    if (attribute.type === 'opaque') out.bytes(s.attribute, attribute.value)
+    else if (attribute.type === 'reference') out.bytes(s.attribute, attribute.raw)
+    else out.message(s.attribute, (inner) => writeAttribute(inner, name, attribute))
+  }
+  if (node.domain) out.string(s.domain, node.domain)
+}
+
+function writeAttribute(out: MessageWriter, name: string, attribute: Attribute): void {
+  const s = schema.attribute
+  out.string(s.name, name)
+  switch (attribute.type) {
+    case 'float':
+      out.float(s.f, attribute.value)
+      break
+    case 'int':
+      out.int(s.i, attribute.value)
+      break
+    case 'string':
+      out.string(s.s, attribute.value)
+      break
+    case 'tensor':
+      out.message(s.t, (inner) => writeTensor(inner, '', attribute.value))
+      break
+    case 'graph':
+      out.message(s.g, (inner) => writeGraph(inner, attribute.value))
+      break
+    case 'floats':
+      for (const value of attribute.value) out.float(s.floats, value)
+      break
+    case 'ints':
+      for (const value of attribute.value) out.int(s.ints, value)
+      break
+    case 'strings':
+      for (const value of attribute.value) out.string(s.strings, value)
+      break
+    case 'graphs':
+      for (const value of attribute.value) out.message(s.graphs, (inner) => writeGraph(inner, value))
+      break
+    case 'reference':
+    case 'opaque':
+      return
+  }
+  out.int(s.type, schema.attributeType[attribute.type])
+}
