@@ -14,6 +14,7 @@ const place = z.object({
   key: z.string().describe('name of the first output of the node'),
   opType: z.string(),
   byteOffset: z.number().optional().describe('where the record of the node starts in the file'),
+  byteLength: z.number().optional().describe('how many bytes the record takes'),
 })
 
 export const severities = ['error', 'warning', 'info'] as const
@@ -209,6 +210,10 @@ export const resultSchema = z.object({
   after: measurement.optional().describe('the repaired model, or the second one of a comparison'),
   comparison: comparison.optional(),
   repair: repair.optional(),
+  statistics: z
+    .array(z.object({ key: z.string(), label: z.string(), mean: z.array(z.number()), variance: z.array(z.number()) }))
+    .optional()
+    .describe('what each norm would store once repaired; enough to repair the file without the data'),
 })
 
 export type Result = z.infer<typeof resultSchema>

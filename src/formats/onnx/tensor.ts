@@ -10,11 +10,21 @@ import {
 import * as schema from './schema.ts'
 import { concat, type Field, fieldsOf, integer, MessageWriter, payload, text, varints } from './wire.ts'
 
-/** Files beside the model that hold tensors. Implementations refuse every location outside the model's folder. */
+/** A stretch of a file beside the model that holds a tensor's elements. */
+export interface ExternalTensor {
+  /** Name of the tensor. */
+  readonly name: string
+  /** Path of the file, relative to the model's folder, as the model states it. */
+  readonly location: string
+  readonly offset: number
+  readonly length: number
+}
+
+/** What reading a model needs from the files beside it; nothing is opened before a tensor's elements are asked for. */
 export interface ExternalData {
-  /** Size of the file in bytes. Throws a UserError if it is missing or lies elsewhere. */
-  sizeBytes(location: string): number
-  read(location: string, offset: number, length: number): Uint8Array
+  /** Called for every external tensor while the model is read. */
+  require(tensor: ExternalTensor): void
+  read(tensor: ExternalTensor): Uint8Array
 }
 
 const maxRank = 256
@@ -86,13 +96,12 @@ export function readTensor(
     const offset = Number(entries.get('offset') ?? 0)
     if (!external)
       throw new UserError(`${where} lies in the external file '${location}'; open the model from its folder`)
-    const available = external.sizeBytes(location) - offset
-    const declared = entries.get('length')
-    if (!(offset >= 0) || available < length || (declared !== undefined && Number(declared) < length))
-      throw mismatch(
-        `${Math.max(0, Math.min(available, Number(declared ?? available)))} in '${location}' from byte ${offset}`,
-      )
-    return { name, tensor: new Tensor(dataType, dims, () => external.read(location, offset, length)) }
+    const declared = Number(entries.get('length') ?? length)
+    if (!Number.isSafeInteger(offset) || offset < 0 || declared < length)
+      throw mismatch(`${declared} in '${location}'`)
+    const stretch = { name, location, offset, length }
+    external.require(stretch)
+    return { name, tensor: new Tensor(dataType, dims, () => external.read(stretch)) }
   }
 
   if (dataType === 'string') {

@@ -1,0 +1,59 @@
+import type { AdaptOptions } from '../data/adapt.ts'
+import type { Dataset } from '../data/dataset.ts'
+import type { OpenOptions } from '../data/open.ts'
+import type { Result, Severity } from '../result/result.ts'
+
+/** What to check a model for. */
+export interface CheckOptions {
+  /** Only these rules (ids). Default: all. */
+  readonly select?: readonly string[]
+  /** Not these. */
+  readonly ignore?: readonly string[]
+  /** Other severities than the rules' own, by id; `off` as `ignore`. */
+  readonly severity?: Readonly<Record<string, Severity | 'off'>>
+  /** Fingerprints of findings that are known and not reported again. */
+  readonly baseline?: readonly string[]
+}
+
+/** Samples to measure with. */
+export interface DataOptions extends AdaptOptions, OpenOptions {
+  /** A dataset, or where to find one: a file, a folder, or `shapes:...` (see openDataset). */
+  readonly data: string | Dataset
+  /** Use at most so many samples. */
+  readonly samples?: number
+}
+
+/** How to run models. */
+export interface RunOptions {
+  /** Seed of all noise (default 0). */
+  readonly seed?: number
+  /** Threads of ONNX Runtime (default: one per core). */
+  readonly threads?: number
+  /** Stops the work: measurements so far are returned, marked as partial. */
+  readonly signal?: AbortSignal
+  /** Called as work proceeds; `phase` says in words what is being done. */
+  readonly onProgress?: (progress: { phase: string; done: number; of: number }) => void
+}
+
+export interface MeasureOptions extends CheckOptions, DataOptions, RunOptions {
+  /** Samples on which train and sample mode run beside eval mode (default 1,000; 0 for none). */
+  readonly modeSamples?: number
+  /** Also find what the norms would store once repaired, so that `fix` can work from the result alone. */
+  readonly statistics?: boolean
+}
+
+export interface FixOptions extends CheckOptions, RunOptions, Omit<DataOptions, 'data'> {
+  /** Data to re-estimate with; or `from`. */
+  readonly data?: string | Dataset
+  /** A result of `measure` with `statistics`, in place of data. */
+  readonly from?: Result
+  /** Id of the repair (default `recalibrate`). */
+  readonly repair?: string
+  /** Most passes over the data (default 5). */
+  readonly passes?: number
+  /** Largest layer shift ratio that ends the passes (default 1.01). */
+  readonly tolerance?: number
+  readonly modeSamples?: number
+  /** Keep the repair even if the measured gap does not shrink. */
+  readonly force?: boolean
+}

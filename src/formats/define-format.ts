@@ -1,0 +1,29 @@
+import type { Edit } from '../ir/edit.ts'
+import type { Model } from '../ir/model.ts'
+import type { Files } from '../platform/files.ts'
+
+/** A model together with the file that it came from. */
+export interface ModelFile {
+  readonly path: string
+  readonly sizeBytes: number
+  /** The bytes of the file. */
+  readonly bytes: Uint8Array
+  /** What the file means: one flat graph with ONNX semantics. */
+  readonly model: Model
+  /** Files beside it that belong to it: path there, and name relative to its folder. */
+  readonly companions: readonly { readonly path: string; readonly name: string }[]
+  /** The file with `edits` applied, in its own format: chunks whose sum it is. Without edits the very same bytes. */
+  write(edits: readonly Edit[]): Uint8Array[]
+}
+
+export interface Format {
+  readonly id: string
+  /** One line for the table of formats. */
+  readonly name: string
+  /** Whether the bytes look like this format; content decides, not the file's name. */
+  detect(bytes: Uint8Array): boolean
+  /** Throws a UserError that says what is wrong where. */
+  read(bytes: Uint8Array, path: string, files: Files): Promise<ModelFile>
+}
+
+export const defineFormat = (format: Format): Format => format

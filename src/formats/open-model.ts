@@ -1,0 +1,72 @@
+import { UserError } from '../ir/errors.ts'
+import type { Files } from '../platform/files.ts'
+import type { Format, ModelFile } from './define-format.ts'
+import { onnx } from './onnx/onnx.ts'
+
+/** All formats, in the order in which they are tried. */
+export const formats: readonly Format[] = [onnx]
+
+const ascii = (bytes: Uint8Array, from: number, to: number) =>
+  String.fromCharCode(...bytes.subarray(from, to))
+
+/** What a file that is no model probably is, and what to do. */
+const lookalikes: readonly { test(bytes: Uint8Array): boolean; message: string }[] = [
+  { test: (b) => b.length === 0, message: 'the file is empty' },
+  {
+    test: (b) => ascii(b, 0, 40).startsWith('version https://git-lfs'),
+    message: 'this is a Git LFS pointer, not the model itself; run `git lfs pull` and try again',
+  },
+  {
+    test: (b) => /^\s*(<!doctype|<html|<\?xml|<head)/i.test(ascii(b, 0, 64)),
+    message: 'this is a web page, not a model; download the file itself (the "raw" link)',
+  },
+  {
+    test: (b) => ascii(b, 0, 4) === 'PK\x03\x04',
+    message:
+      'this is a zip archive (Keras .keras, PyTorch .pt or .pt2, or NumPy .npz), which is not read yet; export the model to ONNX',
+  },
+  {
+    test: (b) => ascii(b, 1, 4) === 'HDF',
+    message:
+      'this is an HDF5 file (Keras .h5), which is not read yet; convert it with `python -m tf2onnx.convert --keras`',
+  },
+  { test: (b) => b[0] === 0x1f && b[1] === 0x8b, message: 'this is a gzip archive; unpack it first' },
+  {
+    test: (b) => ascii(b, 4, 8) === 'ORTM',
+    message: 'this is an ORT-format model; give the ONNX file that it was made from',
+  },
+  {
+    test: (b) => ascii(b, 4, 8) === 'TFL3',
+    message: 'this is a TensorFlow Lite model; give the ONNX or Keras original',
+  },
+  {
+    test: (b) => b[0] === 0x80 && b[1]! <= 5,
+    message: 'this is a Python pickle, which is never opened; export the model to ONNX',
+  },
+  {
+    test: (b) => b.subarray(0, 256).every((byte) => (byte >= 32 && byte < 127) || (byte >= 9 && byte <= 13)),
+    message: 'this is a text file, not a model; give a binary .onnx file',
+  },
+]
+
+/** The model in the file at `path`. Throws a UserError that says what the file is instead, or where it is damaged. */
+export async function openModel(path: string, files: Files): Promise<ModelFile> {
+  return readModelBytes(await files.read(path), path, files)
+}
+
+/** The same from bytes that are already in memory; `path` names them in messages and locates external data. */
+export async function readModelBytes(bytes: Uint8Array, path: string, files: Files): Promise<ModelFile> {
+  const lookalike = lookalikes.find(({ test }) => test(bytes))
+  if (lookalike) throw new UserError(`${path}: ${lookalike.message}`)
+  const format = formats.find(({ detect }) => detect(bytes))
+  if (!format)
+    throw new UserError(
+      `${path}: not a model that varshift reads (${formats.map(({ name }) => name).join(', ')}); its first bytes are ${[...bytes.subarray(0, 4)].map((b) => b.toString(16).padStart(2, '0')).join(' ')}`,
+    )
+  try {
+    return await format.read(bytes, path, files)
+  } catch (error) {
+    if (error instanceof UserError) throw new UserError(`${path}: ${error.message}`)
+    throw error
+  }
+}

@@ -1,0 +1,348 @@
+import { factsOf } from '../analysis/index.ts'
+import type { AdaptedDataset } from '../data/adapt.ts'
+import { checkLabels } from '../data/labels.ts'
+import { encodeModel } from '../formats/onnx/write.ts'
+import { UserError } from '../ir/errors.ts'
+import type { Model } from '../ir/model.ts'
+import { isFloat, type Tensor } from '../ir/tensor.ts'
+import type { Interval, Layer, Measurement } from '../result/result.ts'
+import { type Mode, toMode } from '../rewrite/modes/mode.ts'
+import { createSession, type Session } from '../runtime/session.ts'
+import { jackknifeHalfWidth } from './interval.ts'
+import { Moments, meanOf, quantilesOf } from './moments.ts'
+import { AgreementBoard, probabilitiesOf, ScoreBoard } from './outputs.ts'
+import { type Probe, type ProbedNorm, probe } from './probe.ts'
+
+export interface MeasureOptions {
+  /** At most so many samples (default: all). */
+  readonly samples?: number | undefined
+  /** Samples on which train and sample mode are run beside eval mode (default 1,000; 0 for none). */
+  readonly modeSamples?: number | undefined
+  /** Seed of the noise in train and sample mode (default 0). */
+  readonly seed?: number | undefined
+  readonly threads?: number | undefined
+  /** When it aborts, what has been measured so far is returned, marked as partial. */
+  readonly signal?: AbortSignal | undefined
+  readonly onProgress?: ((samples: number, of: number) => void) | undefined
+}
+
+/** Mean and biased variance of the input of a norm, C numbers each. */
+export interface NormMoments {
+  readonly mean: Float64Array
+  readonly variance: Float64Array
+}
+
+export interface Measured {
+  readonly measurement: Measurement
+  /** By key of the norm. */
+  readonly moments: ReadonlyMap<string, NormMoments>
+}
+
+const defaultModeSamples = 1000
+
+/** Groups of the jackknife: enough for a stable interval, few enough to cost no memory. */
+const jackknifeGroups = 20
+
+/** Half width, as a share of the ratio, to which a layer's shift ratio counts as known. */
+const knownTo = 0.05
+
+/**
+ * Streams the data once through the model in eval mode and tells, for each BatchNormalization, the moments of its
+ * input against those it stored; and on the first `modeSamples` samples how train and sample mode differ from it.
+ */
+export async function measure(
+  model: Model,
+  data: AdaptedDataset,
+  options: MeasureOptions = {},
+): Promise<Measured> {
+  const {
+    samples = data.size,
+    modeSamples = defaultModeSamples,
+    seed = 0,
+    threads,
+    signal,
+    onProgress,
+  } = options
+  const total = Math.min(samples, data.size)
+  const probed = probeInMode(model, 'eval', data)
+  const sessions: Partial<Record<Mode, Session>> = {}
+  const open = async (mode: Mode, from: Model) => {
+    sessions[mode] = await createSession(encodeModel(from), { threads, name: `the model in ${mode} mode` })
+  }
+  try {
+    await open('eval', probed.model)
+    if (modeSamples > 0) {
+      await open('train', withInputShapes(toMode(model, 'train', { seed }), data))
+      await open('sample', withInputShapes(toMode(model, 'sample', { seed }), data))
+    }
+    const gathering = new Gathering(probed.probes)
+    const boards = { train: new ScoreBoard(), eval: new ScoreBoard(), sample: new ScoreBoard() }
+    const pairs = [
+      ['train', 'eval', new AgreementBoard()],
+      ['sample', 'eval', new AgreementBoard()],
+      ['train', 'sample', new AgreementBoard()],
+    ] as const
+    let done = 0
+    let compared = 0
+    for await (const batch of data.batches({ limit: total })) {
+      if (signal?.aborted) break
+      const fetched = await sessions.eval!.run(feedsFor(sessions.eval!, batch.inputs))
+      gathering.add(fetched, batch.size)
+      const outputs: { [M in Mode]?: Tensor | undefined } = { eval: scoredOutput(probed.model, fetched) }
+      if (batch.labels && done === 0) checkLabelsAgainst(outputs.eval, batch.size, batch.labels)
+      if (outputs.eval) boards.eval.add(outputs.eval, batch.size, batch.labels)
+      if (modeSamples > 0 && compared < modeSamples) {
+        for (const mode of ['train', 'sample'] as const) {
+          const output = scoredOutput(
+            probed.model,
+            await sessions[mode]!.run(feedsFor(sessions[mode]!, batch.inputs)),
+          )
+          outputs[mode] = output
+          if (output) boards[mode].add(output, batch.size, batch.labels)
+        }
+        for (const [a, b, board] of pairs) {
+          const [x, y] = [outputs[a], outputs[b]]
+          if (x && y) board.add(x, y, batch.size)
+        }
+        compared += batch.size
+      }
+      done += batch.size
+      onProgress?.(done, total)
+    }
+    if (done === 0) throw new UserError(`${data.name}: no samples were measured; give at least 2`)
+    const layers = probed.norms.map((norm, index) => layerOf(norm, index, gathering, done, probed.positions))
+    return {
+      moments: new Map(probed.norms.map(({ norm }, i) => [norm.key, gathering.momentsOf(probed.norms[i]!)])),
+      measurement: {
+        data: {
+          name: data.name,
+          samples: done,
+          available: data.size,
+          batchSize: data.batchSize,
+          labelled: data.labelled,
+          notes: [...data.notes],
+        },
+        partial: done < total,
+        layers,
+        unmeasured: [...probed.unmeasured],
+        modes: {
+          eval: boards.eval.score(),
+          ...(compared > 0
+            ? {
+                train: boards.train.score(),
+                sample: boards.sample.score(),
+                agreements: pairs.map(([a, b, board]) => board.agreement(a, b)),
+              }
+            : { agreements: [] }),
+        },
+        notes: notesOn(layers, done, data.batchSize, compared > 0),
+      },
+    }
+  } finally {
+    for (const session of Object.values(sessions)) await session?.release()
+  }
+}
+
+export interface Pass {
+  readonly moments: ReadonlyMap<string, NormMoments>
+  readonly samples: number
+}
+
+/** One pass over the data for the moments alone, with running statistics (`eval`) or those of each batch (`calibrate`). */
+export async function measureMoments(
+  model: Model,
+  data: AdaptedDataset,
+  mode: 'eval' | 'calibrate',
+  { samples = data.size, threads, signal, onProgress }: MeasureOptions = {},
+): Promise<Pass> {
+  const total = Math.min(samples, data.size)
+  const probed = probeInMode(model, mode, data)
+  const session = await createSession(encodeModel(probed.model), {
+    threads,
+    name: `the model in ${mode} mode`,
+  })
+  try {
+    const gathering = new Gathering(probed.probes)
+    let done = 0
+    for await (const batch of data.batches({ limit: total })) {
+      signal?.throwIfAborted()
+      gathering.add(await session.run(feedsFor(session, batch.inputs)), batch.size)
+      done += batch.size
+      onProgress?.(done, total)
+    }
+    return {
+      samples: done,
+      moments: new Map(probed.norms.map((norm) => [norm.norm.key, gathering.momentsOf(norm)])),
+    }
+  } finally {
+    await session.release()
+  }
+}
+
+function probeInMode(model: Model, mode: 'eval' | 'calibrate', data: AdaptedDataset) {
+  const ready = withInputShapes(toMode(model, mode), data)
+  const facts = factsOf(ready)
+  const positions = (value: string): number | undefined => {
+    const shape = facts.types.get(value)?.shape?.slice(2)
+    return shape?.every((d) => typeof d === 'number')
+      ? (shape as number[]).reduce((n, d) => n * d, 1)
+      : undefined
+  }
+  return { ...probe(ready, facts), positions }
+}
+
+/** The model with the sizes that the data has written into its inputs, so that more shapes can be told. */
+function withInputShapes(model: Model, data: AdaptedDataset): Model {
+  const shapes = new Map(data.fields.map(({ name, sampleShape }) => [name, sampleShape]))
+  const inputs = model.graph.inputs.map((input) => {
+    const sample = shapes.get(input.name)
+    const [batch] = input.type?.shape ?? []
+    return sample && input.type
+      ? { name: input.name, type: { ...input.type, shape: [batch ?? 'N', ...sample] } }
+      : input
+  })
+  return { ...model, graph: { ...model.graph, inputs } }
+}
+
+function feedsFor(session: Session, inputs: ReadonlyMap<string, Tensor>): Map<string, Tensor> {
+  return new Map(
+    session.inputs.flatMap((name) => {
+      const tensor = inputs.get(name)
+      return tensor ? [[name, tensor] as const] : []
+    }),
+  )
+}
+
+/** The output that scores are taken of: the first floating-point one with a row for each sample. */
+function scoredOutput(model: Model, fetched: ReadonlyMap<string, Tensor>): Tensor | undefined {
+  const outputs = model.graph.outputs
+    .map(({ name }) => fetched.get(name))
+    .filter((tensor) => tensor !== undefined)
+  const floats = outputs.filter((tensor) => isFloat(tensor.dataType) && !tensor.dims.includes(0))
+  return floats.find(({ dims }) => dims.length >= 2) ?? floats[0]
+}
+
+function checkLabelsAgainst(output: Tensor | undefined, size: number, labels: Int32Array): void {
+  const table = output && probabilitiesOf(output)
+  if (table && table.rows === size) checkLabels(labels, table.classes)
+}
+
+/** The moments of all probes of a run. */
+class Gathering {
+  readonly #moments: Map<Probe, Moments>
+  #samples = 0
+
+  constructor(probes: readonly Probe[]) {
+    this.#moments = new Map(probes.map((probe) => [probe, new Moments(probe.center, jackknifeGroups)]))
+  }
+
+  add(fetched: ReadonlyMap<string, Tensor>, size: number): void {
+    const cache = new Map<string, Float32Array>()
+    const floats = (name: string): Float32Array => {
+      let values = cache.get(name)
+      if (!values) {
+        const { bytes } = fetched.get(name)!
+        values = new Float32Array(bytes.buffer as ArrayBuffer, bytes.byteOffset, bytes.byteLength / 4)
+        cache.set(name, values)
+      }
+      return values
+    }
+    for (const [probe, moments] of this.#moments) {
+      const means = floats(probe.means)
+      const squares = floats(probe.squares)
+      const rows = means.length / probe.width
+      for (let row = 0; row < rows; row++) {
+        // Where a layer sees several rows a sample (time steps), those of one sample stay in one group.
+        const sample = this.#samples + Math.floor((row * size) / rows)
+        moments.add(sample % jackknifeGroups, means, squares, row * probe.width + probe.offset)
+      }
+    }
+    this.#samples += size
+  }
+
+  momentsOf({ parts }: ProbedNorm, without?: number): NormMoments {
+    const pieces = parts.map((part) => this.#moments.get(part)!.moments(without))
+    if (pieces.length === 1) return pieces[0]!
+    const join = (key: 'mean' | 'variance') => Float64Array.from(pieces.flatMap((piece) => [...piece[key]]))
+    return { mean: join('mean'), variance: join('variance') }
+  }
+
+  groupsOf({ parts }: ProbedNorm): number[] {
+    return this.#moments.get(parts[0]!)!.groups
+  }
+}
+
+function layerOf(
+  probed: ProbedNorm,
+  index: number,
+  gathering: Gathering,
+  samples: number,
+  positions: (value: string) => number | undefined,
+): Layer {
+  const { norm, parts } = probed
+  const storedMean = norm.mean!
+  const storedVariance = norm.variance!
+  const { mean, variance } = gathering.momentsOf(probed)
+  const stored = meanOf(storedVariance)
+  const logRatio = (real: Float64Array) => Math.log(meanOf(real) / stored)
+  const groups = gathering.groupsOf(probed)
+  const without =
+    groups.length > 1 ? groups.map((group) => logRatio(gathering.momentsOf(probed, group).variance)) : []
+  const half = jackknifeHalfWidth(without)
+  const shift = logRatio(variance)
+  const size = Math.abs(shift)
+  const enough =
+    half <= knownTo || size - half > Math.log(1 + knownTo) || size + half < Math.log(1 + 2 * knownTo)
+  const interval: Interval = [
+    Math.exp(Math.max(0, size - half)),
+    Math.exp(Math.min(size + half, Math.log(Number.MAX_VALUE))),
+  ]
+  return {
+    label: norm.label,
+    key: norm.key,
+    index,
+    channels: mean.length,
+    epsilon: norm.epsilon,
+    samples,
+    count: samples * (positions(parts[0]!.value) ?? 1),
+    storedMean: [...storedMean],
+    storedVariance: [...storedVariance],
+    realMean: [...mean],
+    realVariance: [...variance],
+    shiftRatio: Math.exp(size),
+    shiftRatioInterval: interval,
+    realOverStored: Math.exp(shift),
+    channelRatio: quantilesOf(variance.map((v, c) => v / storedVariance[c]!)),
+    meanShift: quantilesOf(
+      mean.map((m, c) => (m - storedMean[c]!) / Math.sqrt(storedVariance[c]! + norm.epsilon)),
+    ),
+    dCos2: null,
+    weights: null,
+    enoughSamples: enough,
+    samplesNeeded: enough ? null : Number.isFinite(half) ? Math.ceil(samples * (half / knownTo) ** 2) : null,
+  }
+}
+
+function notesOn(
+  layers: readonly Layer[],
+  samples: number,
+  batchSize: number,
+  comparedModes: boolean,
+): string[] {
+  const notes: string[] = []
+  const unsure = layers.filter(({ enoughSamples }) => !enoughSamples)
+  if (unsure.length > 0) {
+    const needed = Math.max(...unsure.map(({ samplesNeeded }) => samplesNeeded ?? 0))
+    const advice = needed > 0 ? `; about ${needed} would settle it` : ''
+    notes.push(
+      `${samples} samples are too few to tell for ${unsure.length} of ${layers.length} layers${advice}`,
+    )
+  }
+  if (comparedModes && Math.min(batchSize, samples) < 16)
+    notes.push(
+      `train mode was run with batches of ${Math.min(batchSize, samples)}: its batch statistics are noisy, so its figures are too; use --batch-size 32 or more`,
+    )
+  if (layers.some(({ realVariance }) => realVariance.some((v) => v === null || !Number.isFinite(v))))
+    notes.push('some activations are not finite; the figures of those layers mean nothing')
+  return notes
+}

@@ -1,0 +1,188 @@
+import type { Facts, Norm } from '../analysis/facts.ts'
+import { float, GraphBuilder } from '../ir/builder.ts'
+import { intAttribute, type Model, type TensorType, type ValueInfo } from '../ir/model.ts'
+import { Tensor } from '../ir/tensor.ts'
+import { usesOf } from '../ir/uses.ts'
+
+/** A stretch of channels whose moments a probed graph returns, where they come from, and where to find them. */
+export interface Probe {
+  readonly value: string
+  readonly channels: number
+  /** C numbers that are subtracted before squaring. */
+  readonly center: Float64Array
+  /** Outputs with the means and the mean squares over positions: N x (channels of all probes in it) x 1 x ... */
+  readonly means: string
+  readonly squares: string
+  /** First channel of this probe in those outputs, of how many. */
+  readonly offset: number
+  width: number
+}
+
+export interface ProbedNorm {
+  readonly norm: Norm
+  /** Stretches that make up the channels of the norm's input, in order. */
+  readonly parts: readonly Probe[]
+}
+
+export interface Probed {
+  readonly model: Model
+  readonly probes: readonly Probe[]
+  readonly norms: readonly ProbedNorm[]
+  readonly unmeasured: readonly { readonly label: string; readonly reason: string }[]
+}
+
+/**
+ * Stored mean over standard deviation above which squares are taken of the centred input only: at 4, E[x^2] - E[x]^2
+ * in float32 still keeps the variance to about 17 units of rounding (engine.md: centre where the mean is large).
+ */
+const largestMean = 4
+
+/**
+ * The model with outputs that tell mean and mean square of the input of each norm, per sample and channel.
+ *
+ * Written so that ONNX Runtime keeps its blocked layout (global average pools and products of equal shapes have
+ * blocked kernels), so that one value is probed once however many norms read it, and so that concatenated channels
+ * are probed where they arise: in a DenseNet every feature map once, not once for each layer behind it.
+ */
+export function probe(model: Model, facts: Facts): Probed {
+  const build = new GraphBuilder(model)
+  const uses = usesOf(model.graph)
+  const probes: Probe[] = []
+  const byValue = new Map<string, Probe>()
+  const groups = new Map<
+    string,
+    {
+      means: string[]
+      squares: string[]
+      meansOutput: string
+      squaresOutput: string
+      members: Probe[]
+      width: number
+    }
+  >()
+  const norms: ProbedNorm[] = []
+  const unmeasured: { label: string; reason: string }[] = []
+  const pending: (() => void)[] = []
+
+  for (const norm of facts.norms) {
+    if (!norm.mean || !norm.variance) {
+      unmeasured.push({
+        label: norm.label,
+        reason: 'its running statistics are computed inside the graph, not stored',
+      })
+      continue
+    }
+    const parts = partsOf(norm.node.inputs[0]!, norm.mean, norm.variance)
+    norms.push({ norm, parts })
+  }
+  for (const { label, inside } of facts.nested.norms)
+    unmeasured.push({ label, reason: `it lies in a branch of '${inside.join("' / '")}' that may not run` })
+
+  build.nodes.push(...model.graph.nodes)
+  for (const emit of pending) emit()
+  const outputs: ValueInfo[] = []
+  for (const group of groups.values()) {
+    join(group.means, group.meansOutput)
+    join(group.squares, group.squaresOutput)
+    for (const member of group.members) member.width = group.width
+    for (const name of [group.meansOutput, group.squaresOutput])
+      outputs.push({ name, type: { dataType: 'float32' } })
+  }
+  const graph = {
+    ...model.graph,
+    nodes: build.nodes,
+    initializers: build.initializers,
+    outputs: [...model.graph.outputs, ...outputs],
+  }
+  return { model: { ...model, graph }, probes, norms, unmeasured }
+
+  function join(values: readonly string[], output: string): void {
+    if (values.length === 1) build.op('Identity', [values[0]!], {}, output)
+    else build.op('Concat', values, { axis: 1 }, output)
+  }
+
+  function partsOf(value: string, mean: Float64Array, variance: Float64Array): Probe[] {
+    const node = uses.producer(value)
+    if (node?.opType === 'Identity' && node.domain === '') return partsOf(node.inputs[0]!, mean, variance)
+    if (node?.opType === 'Concat' && node.domain === '') {
+      const widths = node.inputs.map((input) => facts.types.get(input)?.shape?.[1])
+      const rank = facts.types.get(value)?.shape?.length
+      const axis = intAttribute(node, 'axis')
+      const alongChannels = axis === 1 || (rank !== undefined && axis === 1 - rank)
+      const total = widths.reduce<number>(
+        (sum, width) => sum + (typeof width === 'number' ? width : Number.NaN),
+        0,
+      )
+      if (alongChannels && total === mean.length) {
+        let at = 0
+        return node.inputs.flatMap((input, i) => {
+          const from = at
+          at += widths[i] as number
+          return partsOf(input, mean.subarray(from, at), variance.subarray(from, at))
+        })
+      }
+    }
+    const known = byValue.get(value)
+    if (known) return [known]
+    const made = makeProbe(value, mean, variance)
+    byValue.set(value, made)
+    probes.push(made)
+    return [made]
+  }
+
+  function makeProbe(value: string, mean: Float64Array, variance: Float64Array): Probe {
+    const type = facts.types.get(value)
+    const rank = type?.shape?.length
+    const channels = mean.length
+    // Rows of different number cannot be joined, so an unknown first axis keeps to itself.
+    const key = `${rank ?? 'any'}:${rank === undefined ? value : (type?.shape?.[0] ?? value)}`
+    let group = groups.get(key)
+    if (!group) {
+      group = {
+        means: [],
+        squares: [],
+        meansOutput: build.fresh('probe_means'),
+        squaresOutput: build.fresh('probe_squares'),
+        members: [],
+        width: 0,
+      }
+      groups.set(key, group)
+    }
+    const centered = mean.some((m, c) => m * m > largestMean ** 2 * variance[c]!)
+    const made: Probe = {
+      value,
+      channels,
+      center: centered ? Float64Array.from(mean, Math.fround) : new Float64Array(channels),
+      means: group.meansOutput,
+      squares: group.squaresOutput,
+      offset: group.width,
+      width: 0,
+    }
+    group.width += channels
+    group.members.push(made)
+    const { means, squares } = group
+    pending.push(() => {
+      const x = centered ? subtract(asFloat32(value, type), made.center) : asFloat32(value, type)
+      const spatial = rank === undefined ? build.reshape(x, [0, 0, -1]) : x
+      const pooled = (v: string) => (rank === 2 ? v : build.op('GlobalAveragePool', [v]))
+      means.push(pooled(spatial))
+      squares.push(pooled(build.mul(spatial, spatial)))
+    })
+    return made
+  }
+
+  function asFloat32(value: string, type: TensorType | undefined): string {
+    return type?.dataType === undefined || type.dataType === 'float32'
+      ? value
+      : build.op('Cast', [value], { to: 1 })
+  }
+
+  /** x - center per channel. BatchNormalization has a kernel in the blocked layout, a broadcast subtraction has none. */
+  function subtract(x: string, center: Float64Array): string {
+    const vector = (values: ArrayLike<number>) =>
+      build.constant(Tensor.float32([center.length], values), 'center')
+    const ones = vector(new Float64Array(center.length).fill(1))
+    const zeros = vector(new Float64Array(center.length))
+    return build.op('BatchNormalization', [x, ones, zeros, vector(center), ones], { epsilon: float(0) })
+  }
+}

@@ -1,0 +1,91 @@
+import * as ort from '#onnxruntime'
+import { UserError } from '../ir/errors.ts'
+import { aligned, type DataType, dataTypes, Tensor } from '../ir/tensor.ts'
+
+export interface SessionOptions {
+  /** Threads within one operator; 0 (default) lets ONNX Runtime take one per core. */
+  readonly threads?: number | undefined
+  /** Named in messages when ONNX Runtime refuses the model. */
+  readonly name?: string | undefined
+}
+
+/** A model that is ready to run. */
+export interface Session {
+  readonly inputs: readonly string[]
+  readonly outputs: readonly string[]
+  /** Runs the model once; outputs are in memory of their own. */
+  run(feeds: ReadonlyMap<string, Tensor>): Promise<ReadonlyMap<string, Tensor>>
+  release(): Promise<void>
+}
+
+/** Prepares an ONNX model (the bytes of its file) for running on the CPU. Throws a UserError if it cannot be run. */
+export async function createSession(model: Uint8Array, options: SessionOptions = {}): Promise<Session> {
+  const { threads = 0, name = 'the model' } = options
+  let session: ort.InferenceSession
+  try {
+    session = await ort.InferenceSession.create(model, {
+      executionProviders: ['cpu'],
+      ...(threads > 0 ? { intraOpNumThreads: threads } : {}),
+      // Warnings are for whoever wrote the exporter; errors come back as exceptions.
+      logSeverityLevel: 3,
+    })
+  } catch (error) {
+    throw new UserError(`ONNX Runtime cannot load ${name}: ${oneLine(error)}`)
+  }
+  return {
+    inputs: session.inputNames,
+    outputs: session.outputNames,
+    async run(feeds) {
+      const fed: Record<string, ort.Tensor> = {}
+      for (const [input, tensor] of feeds) fed[input] = toRuntime(tensor)
+      let fetched: ort.InferenceSession.ReturnType
+      try {
+        fetched = await session.run(fed)
+      } catch (error) {
+        throw new UserError(`ONNX Runtime failed while running ${name}: ${oneLine(error)}`)
+      }
+      return new Map(
+        session.outputNames.flatMap((output) => {
+          const value = fetched[output]
+          return value instanceof ort.Tensor ? [[output, fromRuntime(value)] as const] : []
+        }),
+      )
+    },
+    release: () => session.release(),
+  }
+}
+
+const oneLine = (error: unknown) => (error as Error).message.replace(/\s+/g, ' ').trim()
+
+const views = {
+  float32: Float32Array,
+  float64: Float64Array,
+  float16: Uint16Array,
+  int8: Int8Array,
+  uint8: Uint8Array,
+  bool: Uint8Array,
+  int16: Int16Array,
+  uint16: Uint16Array,
+  int32: Int32Array,
+  uint32: Uint32Array,
+  int64: BigInt64Array,
+  uint64: BigUint64Array,
+} as const
+
+function toRuntime(tensor: Tensor): ort.Tensor {
+  if (tensor.strings) return new ort.Tensor('string', [...tensor.strings], tensor.dims)
+  const View = views[tensor.dataType as keyof typeof views]
+  if (!View) throw new UserError(`ONNX Runtime takes no input of type ${tensor.dataType}`)
+  const bytes = aligned(tensor.bytes, View.BYTES_PER_ELEMENT)
+  const data = new View(bytes.buffer as ArrayBuffer, bytes.byteOffset, tensor.size)
+  return new ort.Tensor(tensor.dataType as 'float32', data as Float32Array, tensor.dims)
+}
+
+function fromRuntime(tensor: ort.Tensor): Tensor {
+  const dataType = tensor.type as DataType
+  if (dataType === 'string')
+    return new Tensor('string', tensor.dims, new Uint8Array(), tensor.data as string[])
+  const { buffer, byteOffset } = tensor.data as Float32Array
+  const length = (tensor.size * dataTypes[dataType].bits) / 8
+  return new Tensor(dataType, tensor.dims, new Uint8Array(buffer as ArrayBuffer, byteOffset, length))
+}
