@@ -57,3 +57,9 @@ export interface FixOptions extends CheckOptions, RunOptions, Omit<DataOptions, 
   /** Keep the repair even if the measured gap does not shrink. */
   readonly force?: boolean
 }
+
+/** A progress callback that names what is being done. */
+export const phase =
+  ({ onProgress }: RunOptions, name: string) =>
+  (done: number, of: number): void =>
+    onProgress?.({ phase: name, done, of })

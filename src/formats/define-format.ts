@@ -6,6 +6,8 @@ import type { Files } from '../platform/files.ts'
 export interface ModelFile {
   readonly path: string
   readonly sizeBytes: number
+  /** Of the bytes, in hexadecimal; absent where the platform cannot tell. */
+  readonly sha256?: string | undefined
   /** The bytes of the file. */
   readonly bytes: Uint8Array
   /** What the file means: one flat graph with ONNX semantics. */

@@ -5,7 +5,7 @@ import { encodeModel } from '../formats/onnx/write.ts'
 import { UserError } from '../ir/errors.ts'
 import type { Model } from '../ir/model.ts'
 import { isFloat, type Tensor } from '../ir/tensor.ts'
-import type { Interval, Layer, Measurement } from '../result/result.ts'
+import type { Agreement, Interval, Layer, Measurement } from '../result/result.ts'
 import { type Mode, toMode } from '../rewrite/modes/mode.ts'
 import { createSession, type Session } from '../runtime/session.ts'
 import { jackknifeHalfWidth } from './interval.ts'
@@ -181,14 +181,16 @@ export async function measureMoments(
 
 function probeInMode(model: Model, mode: 'eval' | 'calibrate', data: AdaptedDataset) {
   const ready = withInputShapes(toMode(model, mode), data)
-  const facts = factsOf(ready)
+  // The norms as the model stores them: in calibrate mode their statistics are computed inside the graph.
+  const { norms, nested } = factsOf(model)
+  const { types } = factsOf(ready)
   const positions = (value: string): number | undefined => {
-    const shape = facts.types.get(value)?.shape?.slice(2)
+    const shape = types.get(value)?.shape?.slice(2)
     return shape?.every((d) => typeof d === 'number')
       ? (shape as number[]).reduce((n, d) => n * d, 1)
       : undefined
   }
-  return { ...probe(ready, facts), positions }
+  return { ...probe(ready, { norms, nested, types }), positions }
 }
 
 /** The model with the sizes that the data has written into its inputs, so that more shapes can be told. */
@@ -345,4 +347,46 @@ function notesOn(
   if (layers.some(({ realVariance }) => realVariance.some((v) => v === null || !Number.isFinite(v))))
     notes.push('some activations are not finite; the figures of those layers mean nothing')
   return notes
+}
+
+export interface Compared {
+  readonly name: string
+  readonly model: Model
+  readonly data: AdaptedDataset
+}
+
+/** How far the eval-mode outputs of two models agree on the same samples. */
+export async function agreementOf(
+  a: Compared,
+  b: Compared,
+  options: MeasureOptions = {},
+): Promise<Agreement> {
+  const { samples = a.data.size, threads, signal, onProgress } = options
+  const total = Math.min(samples, a.data.size, b.data.size)
+  const open = ({ model, data, name }: Compared) =>
+    createSession(encodeModel(withInputShapes(toMode(model, 'eval'), data)), { threads, name })
+  const first = await open(a)
+  const second = await open(b)
+  try {
+    const board = new AgreementBoard()
+    const others = b.data.batches({ limit: total })[Symbol.asyncIterator]()
+    let done = 0
+    for await (const batch of a.data.batches({ limit: total })) {
+      const other = await others.next()
+      if (signal?.aborted || other.done) break
+      const x = scoredOutput(a.model, await first.run(feedsFor(first, batch.inputs)))
+      const y = scoredOutput(b.model, await second.run(feedsFor(second, other.value.inputs)))
+      if (x?.dims.join() !== y?.dims.join())
+        throw new UserError(
+          `the models cannot be compared: ${a.name} gives outputs of shape [${x?.dims.join(', ')}], ${b.name} of [${y?.dims.join(', ')}]`,
+        )
+      if (x && y) board.add(x, y, batch.size)
+      done += batch.size
+      onProgress?.(done, total)
+    }
+    return board.agreement(a.name, b.name)
+  } finally {
+    await first.release()
+    await second.release()
+  }
 }

@@ -44,7 +44,7 @@ const largestMean = 4
  * blocked kernels), so that one value is probed once however many norms read it, and so that concatenated channels
  * are probed where they arise: in a DenseNet every feature map once, not once for each layer behind it.
  */
-export function probe(model: Model, facts: Facts): Probed {
+export function probe(model: Model, facts: Pick<Facts, 'norms' | 'nested' | 'types'>): Probed {
   const build = new GraphBuilder(model)
   const uses = usesOf(model.graph)
   const probes: Probe[] = []

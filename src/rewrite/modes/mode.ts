@@ -1,8 +1,10 @@
 import type { Noise, Norm } from '../../analysis/facts.ts'
 import { factsOf } from '../../analysis/index.ts'
-import { float, GraphBuilder } from '../../ir/builder.ts'
-import { keyOf, type Model, type Node } from '../../ir/model.ts'
+import { attributesOf, float, GraphBuilder } from '../../ir/builder.ts'
+import { UserError } from '../../ir/errors.ts'
+import { keyOf, type Model, type Node, type TensorType } from '../../ir/model.ts'
 import { usesOf } from '../../ir/uses.ts'
+import { noiseUnit } from '../../ops/noises/index.ts'
 import { removeDeadNodes } from '../passes/remove-dead-nodes.ts'
 
 /**
@@ -20,7 +22,7 @@ const usesBatch = { train: true, calibrate: true, eval: false, sample: false } a
  * repeatable: each session starts the same sequence of draws.
  */
 export function toMode(model: Model, mode: Mode, { seed = 0 }: { seed?: number } = {}): Model {
-  const { noises, norms } = factsOf(model)
+  const { noises, norms, types } = factsOf(model)
   const uses = usesOf(model.graph)
   const build = new GraphBuilder(model)
   const normOf = new Map<Node, Norm>(norms.map((norm) => [norm.node, norm]))
@@ -32,7 +34,8 @@ export function toMode(model: Model, mode: Mode, { seed = 0 }: { seed?: number }
     const noise = noiseOf.get(node)
     const norm = normOf.get(node)
     if (noise) {
-      if (noiseIsOn[mode]) emitNoise(build, noise, seed + noises.indexOf(noise) + 1)
+      if (noiseIsOn[mode])
+        emitNoise(build, noise, types.get(noise.input), seed * 10_007 + noises.indexOf(noise) + 1)
       else build.op('Identity', [noise.input], {}, noise.output)
       const mask = node.opType === 'Dropout' ? node.outputs[1] : undefined
       if (mask && isRead(mask)) build.op('Equal', [noise.input, noise.input], {}, mask)
@@ -63,14 +66,27 @@ function emitNorm(build: GraphBuilder, norm: Norm, batch: boolean): void {
     mean = build.reshape(center, [-1])
     variance = build.reshape(build.reduceMean(build.mul(deviation, deviation), [0, 2]), [-1])
   }
-  build.op(
-    'BatchNormalization',
-    [x, scale, shift, mean, variance],
-    { epsilon: float(norm.epsilon), ...(build.opset < 7 ? { is_test: 1 } : {}) },
-    keyOf(norm.node),
-  )
+  build.keep({
+    ...norm.node,
+    opType: 'BatchNormalization',
+    domain: '',
+    inputs: [x, scale, shift, mean, variance],
+    outputs: [keyOf(norm.node)],
+    attributes: attributesOf({ epsilon: float(norm.epsilon), ...(build.opset < 7 ? { is_test: 1 } : {}) }),
+  })
 }
 
-function emitNoise(_build: GraphBuilder, _noise: Noise, _seed: number): void {
-  throw new Error('pending')
+function emitNoise(build: GraphBuilder, noise: Noise, type: TensorType | undefined, seed: number): void {
+  const { value, name } = noise.parameter
+  if (value === undefined)
+    throw new UserError(`noise '${noise.label}' cannot be switched on: its ${name} is not stored in the file`)
+  const { dataType, shape } = type ?? {}
+  const made = noiseUnit(noise.kind).emit(build, noise.input, {
+    value,
+    seed,
+    sharing: noise.sharing,
+    rank: shape?.length,
+    dataType,
+  })
+  build.op('Identity', [made], {}, noise.output)
 }

@@ -1,0 +1,47 @@
+import { factsOf } from '../analysis/index.ts'
+import { type AdaptedDataset, adapt } from '../data/adapt.ts'
+import { openDataset } from '../data/open.ts'
+import { UserError } from '../ir/errors.ts'
+import type { Model } from '../ir/model.ts'
+import type { Files } from '../platform/files.ts'
+import { toMode } from '../rewrite/modes/mode.ts'
+import type { DataOptions } from './options.ts'
+
+/** Elements of a sample from which on batches are made smaller, so that activations fit into memory. */
+const largeSample = 40_000
+
+/** Input elements of a calibration batch: more bring its statistics nearer to the population's, fewer save memory. */
+const calibrationElements = 2 ** 24
+
+export interface Data {
+  /** In batches to measure with. */
+  readonly batches: AdaptedDataset
+  /** The same in few, large and equal batches, whose own statistics come near the population's. */
+  readonly largeBatches: AdaptedDataset
+}
+
+/** The data that the options name, in the form that the model takes. */
+export async function dataFor(model: Model, options: DataOptions, files: Files): Promise<Data> {
+  if (factsOf(model).norms.length === 0)
+    throw new UserError(
+      'the model has no BatchNormalization with running statistics: nothing to measure; if it was exported for inference, they were folded away: export it in training mode (see the README)',
+    )
+  const { graph } = toMode(model, 'eval')
+  const wanted = graph.inputs
+    .filter(({ name }) => !graph.initializers.has(name))
+    .map(({ name, type }) => {
+      if (!type?.dataType)
+        throw new UserError(`input '${name}' of the model is no tensor; varshift cannot feed it`)
+      return { name, dataType: type.dataType, shape: type.shape }
+    })
+  const dataset =
+    typeof options.data === 'string' ? await openDataset(options.data, files, options) : options.data
+  const elements = Math.max(
+    ...dataset.fields.map(({ sampleShape }) => sampleShape.reduce((n, d) => n * d, 1)),
+  )
+  const batches = adapt(dataset, wanted, { batchSize: elements > largeSample ? 8 : 64, ...options })
+  const samples = Math.min(batches.size, options.samples ?? batches.size)
+  const most = Math.min(512, Math.max(64, Math.floor(calibrationElements / elements)))
+  const batchSize = Math.ceil(samples / Math.ceil(samples / most))
+  return { batches, largeBatches: adapt(dataset, wanted, { ...options, batchSize }) }
+}

@@ -1,0 +1,86 @@
+import type { Facts } from '../analysis/facts.ts'
+import { factsOf } from '../analysis/index.ts'
+import { outlineOf } from '../analysis/outline.ts'
+import type { ModelFile } from '../formats/define-format.ts'
+import { opsetOf } from '../ir/model.ts'
+import {
+  type ModelInfo,
+  type NoiseInfo,
+  type NormInfo,
+  type Result,
+  resultVersion,
+} from '../result/result.ts'
+import { version } from '../version.ts'
+
+/** The parts of a result that hold for every command: what the file is and what its graph says. */
+export function describe(
+  file: ModelFile,
+  command: Result['command'],
+): Pick<Result, 'version' | 'command' | 'tool' | 'model' | 'noises' | 'norms' | 'outline'> {
+  const facts = factsOf(file.model)
+  return {
+    version: resultVersion,
+    command,
+    tool: { name: 'varshift', version },
+    model: describeModel(file),
+    noises: facts.noises.map(
+      (noise): NoiseInfo => ({
+        label: noise.label,
+        key: noise.key,
+        kind: noise.kind,
+        parameter: noise.parameter.name,
+        value: noise.parameter.value ?? null,
+        relativeVariance: noise.relativeVariance ?? null,
+        sharing: noise.sharing,
+      }),
+    ),
+    norms: describeNorms(facts),
+    outline: outlineOf(file.model, facts),
+  }
+}
+
+export function describeModel(file: ModelFile): ModelInfo {
+  const { model, path, sizeBytes, sha256 } = file
+  const facts = factsOf(model)
+  return {
+    path,
+    format: model.format,
+    sizeBytes,
+    ...(sha256 ? { sha256 } : {}),
+    opset: opsetOf(model),
+    irVersion: model.irVersion,
+    producer: model.producer,
+    nodes: model.graph.nodes.length,
+    norms: facts.norms.length,
+    noises: facts.noises.length,
+  }
+}
+
+function describeNorms(facts: Facts): NormInfo[] {
+  return facts.norms.map((norm, index) => {
+    const prediction = facts.predictions.get(norm.key)
+    return {
+      label: norm.label,
+      key: norm.key,
+      opType: norm.node.opType,
+      ...(norm.node.origin?.byteOffset === undefined ? {} : { byteOffset: norm.node.origin.byteOffset }),
+      index,
+      channels: (norm.mean ?? norm.scale)?.length ?? 0,
+      epsilon: norm.epsilon,
+      exposures: facts.paths
+        .filter((path) => path.norm.key === norm.key)
+        .map(({ noise, through }) => ({ noise: noise.key, through })),
+      ...(prediction && 'layerRatio' in prediction
+        ? {
+            prediction: {
+              layerRatio: prediction.layerRatio,
+              channelRatio: [...prediction.channelRatio],
+              assumptions: [...prediction.assumptions],
+            },
+          }
+        : prediction
+          ? { unpredicted: prediction.reason }
+          : {}),
+    }
+  })
+}

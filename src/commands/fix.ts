@@ -1,0 +1,203 @@
+import type { Norm } from '../analysis/facts.ts'
+import { factsOf } from '../analysis/index.ts'
+import type { ModelFile } from '../formats/define-format.ts'
+import type { Edit } from '../ir/edit.ts'
+import { UserError } from '../ir/errors.ts'
+import { measure as measureModel } from '../measure/measure.ts'
+import { meanOf, quantilesOf } from '../measure/moments.ts'
+import type { Files } from '../platform/files.ts'
+import type { Layer, Measurement, RepairInfo, Result } from '../result/result.ts'
+import { recalibrate } from '../rewrite/repairs/recalibrate.ts'
+import { check } from './check.ts'
+import { dataFor } from './data.ts'
+import { withWeights } from './measure.ts'
+import { type FixOptions, phase } from './options.ts'
+import { recalibrated } from './recalibrated.ts'
+
+/** All repairs, by id. */
+const repairs = [recalibrate]
+
+export interface Fixed {
+  readonly result: Result
+  /** What the repair changes; empty if it was not kept. */
+  readonly edits: readonly Edit[]
+  /** The repaired file, to be written by `save`; undefined if there is nothing to write. */
+  readonly chunks: readonly Uint8Array[] | undefined
+}
+
+/**
+ * Repairs the model in `file` and measures whether that helped. The file itself is not touched: see `save`.
+ * The repair is kept only if the measured gap shrinks and accuracy (where there are labels) does not fall beyond its
+ * confidence interval, or with `force`. Throws a UserError if the data or statistics do not fit the model.
+ */
+export async function fix(file: ModelFile, options: FixOptions, files: Files): Promise<Fixed> {
+  const id = options.repair ?? recalibrate.id
+  if (!repairs.some((repair) => repair.id === id))
+    throw new UserError(
+      `no repair is called '${id}'; there is: ${repairs.map((repair) => repair.id).join(', ')}`,
+    )
+  if (options.from) return fixFrom(file, options.from, options)
+  if (options.data === undefined)
+    throw new UserError(
+      'fix needs samples like those the model was trained on (--data), or moments measured elsewhere (--from); 64 to 256 without labels are enough for most networks',
+    )
+  const { model } = file
+  const data = await dataFor(model, { ...options, data: options.data }, files)
+  const before = await measureModel(model, data.batches, {
+    ...options,
+    onProgress: phase(options, 'measuring'),
+  })
+  if (before.measurement.partial)
+    throw new UserError('stopped before the repair was done; nothing was written')
+  const base: Result = {
+    ...check(file, options),
+    command: 'fix',
+    seed: options.seed ?? 0,
+    measurement: withWeights(model, before.measurement),
+  }
+  const shifted = before.measurement.layers.filter(isShifted)
+  if (shifted.length === 0 && !options.force) {
+    const repair = outcome(
+      'nothing-to-repair',
+      'no variance shift found: every layer sees in eval mode what it stored',
+    )
+    return {
+      result: { ...base, repair: { ...repair, samples: before.measurement.data.samples } },
+      edits: [],
+      chunks: undefined,
+    }
+  }
+
+  const { edits, after, passes, largestRatios } = await recalibrated(model, data, options)
+  const verdict = judge(before.measurement, after.measurement)
+  const kept = verdict.better || options.force
+  const largestBefore = largestRatio(before.measurement)
+  const repair: RepairInfo = {
+    ...outcome(verdict.better ? 'kept' : options.force ? 'forced' : 'rejected', verdict.reason),
+    samples: after.measurement.data.samples,
+    passes,
+    largestRatioByPass: [largestBefore, ...largestRatios],
+    changes: changesOf(factsOf(model).norms, edits),
+  }
+  const result: Result = { ...base, after: withWeights(model, after.measurement), repair }
+  return kept ? { result, edits, chunks: file.write(edits) } : { result, edits: [], chunks: undefined }
+}
+
+/** The repair from statistics that `measure` found elsewhere; nothing can be measured here. */
+function fixFrom(file: ModelFile, from: Result, options: FixOptions): Fixed {
+  const { model } = file
+  const { norms } = factsOf(model)
+  if (!from.statistics)
+    throw new UserError(
+      'the result holds no statistics to repair with; make it with `varshift measure MODEL --data DATA -o shift.json`',
+    )
+  if (from.model.sha256 && file.sha256 && from.model.sha256 !== file.sha256)
+    throw new UserError(
+      `the statistics were measured on another file (sha256 ${from.model.sha256.slice(0, 12)}..., this one is ${file.sha256.slice(0, 12)}...); measure this one`,
+    )
+  const channels = new Map(norms.map((norm) => [norm.key, norm.mean?.length]))
+  const edits = from.statistics.map(({ key, label, mean, variance }): Edit => {
+    const expected = channels.get(key)
+    if (expected === undefined || mean.length !== expected || variance.length !== expected)
+      throw new UserError(
+        `the statistics do not fit the model: '${label}' has ${expected ?? 'no'} channels here and ${mean.length} in the statistics`,
+      )
+    if (variance.some((v) => v < 0))
+      throw new UserError(`the statistics of '${label}' hold a negative variance`)
+    return {
+      kind: 'set-running-statistics',
+      node: key,
+      mean: Float64Array.from(mean),
+      variance: Float64Array.from(variance),
+    }
+  })
+  const verdict: { better: boolean; reason: string } =
+    from.measurement && from.after
+      ? judge(from.measurement, from.after)
+      : { better: true, reason: 'statistics taken from the result as they are' }
+  const kept = verdict.better || options.force
+  const result: Result = {
+    ...check(file, options),
+    command: 'fix',
+    ...(from.seed === undefined ? {} : { seed: from.seed }),
+    ...(from.measurement ? { measurement: from.measurement } : {}),
+    ...(from.after ? { after: from.after } : {}),
+    repair: {
+      ...outcome(
+        verdict.better ? 'kept' : options.force ? 'forced' : 'rejected',
+        `${verdict.reason} (as measured elsewhere)`,
+      ),
+      samples: from.after?.data.samples ?? 0,
+      changes: changesOf(norms, edits),
+    },
+  }
+  return kept ? { result, edits, chunks: file.write(edits) } : { result, edits: [], chunks: undefined }
+}
+
+const outcome = (kind: RepairInfo['outcome'], reason: string): RepairInfo => ({
+  id: recalibrate.id,
+  outcome: kind,
+  reason,
+  samples: 0,
+  passes: 0,
+  largestRatioByPass: [],
+  changes: [],
+  preserves: recalibrate.preserves,
+  output: null,
+})
+
+/** Shift ratio, and mean shift in standard deviations, below which a layer counts as unshifted. */
+const smallRatio = 1.01
+const smallMeanShift = 0.1
+
+const isShifted = (layer: Layer): boolean =>
+  layer.shiftRatioInterval[0] > smallRatio ||
+  Math.max(Math.abs(layer.meanShift.q10), Math.abs(layer.meanShift.q90)) > smallMeanShift
+
+const largestRatio = ({ layers }: Measurement): number =>
+  Math.max(...layers.map(({ shiftRatio }) => shiftRatio))
+
+/** Mean over layers of |log ratio|: the whole gap in one number. */
+const gapOf = ({ layers }: Measurement): number =>
+  meanOf(layers.map(({ shiftRatio }) => Math.log(shiftRatio)))
+
+/** Whether `after` is a repair of `before`, and why, in words. */
+export function judge(before: Measurement, after: Measurement): { better: boolean; reason: string } {
+  const ratio = (m: Measurement) => largestRatio(m).toFixed(2)
+  const gap = `largest layer shift ratio ${ratio(before)} before, ${ratio(after)} after`
+  if (!(gapOf(after) < gapOf(before)) && !(meanShiftOf(after) < meanShiftOf(before)))
+    return { better: false, reason: `the measured gap did not shrink: ${gap}` }
+  const [old, now] = [before.modes.eval, after.modes.eval]
+  if (old.accuracy !== undefined && now.accuracy !== undefined && old.accuracyInterval) {
+    const percent = (share: number) => `${(100 * share).toFixed(1)} %`
+    const accuracy = `accuracy ${percent(old.accuracy)} before, ${percent(now.accuracy)} after`
+    if (now.accuracy < old.accuracyInterval[0])
+      return { better: false, reason: `${gap}, but ${accuracy}: it fell beyond its confidence interval` }
+    return { better: true, reason: `${gap}; ${accuracy}` }
+  }
+  return { better: true, reason: gap }
+}
+
+const meanShiftOf = ({ layers }: Measurement): number =>
+  meanOf(layers.map(({ meanShift }) => Math.max(Math.abs(meanShift.q10), Math.abs(meanShift.q90))))
+
+function changesOf(norms: readonly Norm[], edits: readonly Edit[]): RepairInfo['changes'] {
+  const byKey = new Map(norms.map((norm) => [norm.key, norm]))
+  return edits.flatMap(({ node, mean, variance }) => {
+    const norm = byKey.get(node)
+    if (!norm?.mean || !norm.variance) return []
+    const old = { mean: norm.mean, variance: norm.variance }
+    return [
+      {
+        label: norm.label,
+        key: node,
+        meanChange: mean.reduce(
+          (most, m, c) =>
+            Math.max(most, Math.abs(m - old.mean[c]!) / Math.sqrt(old.variance[c]! + norm.epsilon)),
+          0,
+        ),
+        varianceRatio: quantilesOf(variance.map((v, c) => v / old.variance[c]!)),
+      },
+    ]
+  })
+}
