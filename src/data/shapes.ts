@@ -17,21 +17,21 @@ export const shapeNames = [
 ] as const
 
 export interface ShapesOptions {
-  /** Number of pictures. */
+  /** Number of pictures, 1 to 2^31. */
   readonly count: number
   /** Index of the first picture (default 0): the same seed with another range gives fresh pictures. */
   readonly start?: number
-  /** Height and width in pixels, at least 8 (default 32). */
+  /** Height and width in pixels, 8 to 1024 (default 32). */
   readonly size?: number
   /** 1 = grey, 3 = RGB (default). */
   readonly channels?: 1 | 3
   /** Whole number from 0 to 2^32 - 1 (default 1). */
   readonly seed?: number
-  /** Standard deviation of the pixel noise as a share of the full range, 0 to 1 (default 0.1). */
+  /** Standard deviation of the pixel noise as a share of the full range, 0 to 1 (default 0.08). */
   readonly noise?: number
-  /** 0 = no strokes beside and over the shape, 1 = up to 12 (default 0.5). */
+  /** 0 = no strokes beside and over the shape, 1 = up to 12 (default 0.4). */
   readonly clutter?: number
-  /** Largest side of the patch that hides a part, as a share of the shape's size, 0 to 1 (default 0.6). */
+  /** Largest side of the patch that hides a part, as a share of the shape's size, 0 to 1 (default 0.5). */
   readonly occlusion?: number
 }
 
@@ -42,15 +42,15 @@ const defaults: Omit<Shapes, 'count'> = {
   size: 32,
   channels: 3,
   seed: 1,
-  noise: 0.1,
-  clutter: 0.5,
-  occlusion: 0.6,
+  noise: 0.08,
+  clutter: 0.4,
+  occlusion: 0.5,
 }
 
 const allowed: Record<keyof Shapes, { whole: boolean; min: number; max: number }> = {
-  count: { whole: true, min: 1, max: 2 ** 32 },
-  start: { whole: true, min: 0, max: 2 ** 32 },
-  size: { whole: true, min: 8, max: 4096 },
+  count: { whole: true, min: 1, max: 2 ** 31 },
+  start: { whole: true, min: 0, max: 2 ** 31 },
+  size: { whole: true, min: 8, max: 1024 },
   channels: { whole: true, min: 1, max: 3 },
   seed: { whole: true, min: 0, max: 2 ** 32 - 1 },
   noise: { whole: false, min: 0, max: 1 },
@@ -162,7 +162,7 @@ const distance: Record<(typeof shapeNames)[number], (x: number, y: number) => nu
 const { abs, max, min } = Math
 const radius = (x: number, y: number): number => Math.sqrt(x * x + y * y)
 const mix = (from: number, to: number, share: number): number => from + (to - from) * share
-const clamp = (value: number): number => (value < 0 ? 0 : value > 1 ? 1 : value)
+const clamp = (value: number): number => max(0, min(1, value))
 
 /** Fills `picture` (channels x size x size) with picture number `index`; returns its label. */
 function drawPicture(index: number, options: Shapes, picture: Uint8Array): number {
@@ -171,15 +171,25 @@ function drawPicture(index: number, options: Shapes, picture: Uint8Array): numbe
   const draw = random(options.seed, index, 1)
   const between = (low: number, high: number): number => mix(low, high, draw() / 2 ** 32)
   const sign = (): number => (draw() < 2 ** 31 ? -1 : 1)
-  const tint = (level: number, spread: number): number[] =>
-    Array.from({ length: 3 }, () => level + (channels === 3 ? between(-spread, spread) : 0 * draw()))
+  // Grey pictures draw the tints that they do not use, so that they show the same scene as RGB ones.
+  const tint = (level: number, spread: number): number[] => {
+    const offsets = [between(-spread, spread), between(-spread, spread), between(-spread, spread)]
+    return offsets.map((offset) => (channels === 3 ? level + offset : level))
+  }
 
   // The picture spans -1 to 1. A pixel's shade falls from 1 to 0 over one pixel at an outline.
   const pixel = 2 / size
-  const canvas = new Float64Array(3 * size * size)
-  const paint = (colour: readonly number[], depth: (x: number, y: number) => number): void => {
-    for (let row = 0; row < size; row++)
-      for (let column = 0; column < size; column++) {
+  const canvas = new Float64Array(channels * size * size)
+  const paint = (
+    colour: readonly number[],
+    [centreX, centreY, reach]: readonly [number, number, number],
+    depth: (x: number, y: number) => number,
+  ): void => {
+    // Nothing further than `reach` from the centre is painted: pixels beyond it need no look.
+    const [left, right] = pixelsWithin(centreX, reach, size)
+    const [top, bottom] = pixelsWithin(centreY, reach, size)
+    for (let row = top; row < bottom; row++)
+      for (let column = left; column < right; column++) {
         const share = clamp(0.5 - depth((column + 0.5) * pixel - 1, (row + 0.5) * pixel - 1) / pixel)
         if (share === 0) continue
         for (let channel = 0; channel < channels; channel++) {
@@ -196,7 +206,7 @@ function drawPicture(index: number, options: Shapes, picture: Uint8Array): numbe
       between(0.03, 0.09),
     ]
     const [cos, sin] = direction(draw)
-    paint(colour, (px, py) =>
+    paint(colour, [x, y, halfLength + halfWidth], (px, py) =>
       max(
         abs((px - x) * cos + (py - y) * sin) - halfLength,
         abs((py - y) * cos - (px - x) * sin) - halfWidth,
@@ -205,7 +215,7 @@ function drawPicture(index: number, options: Shapes, picture: Uint8Array): numbe
   }
 
   const level = between(0.25, 0.75)
-  const contrast = between(0.18, 0.5) * (level > 0.6 ? -1 : level < 0.4 ? 1 : sign())
+  const contrast = between(0.25, 0.5) * (level > 0.6 ? -1 : level < 0.4 ? 1 : sign())
   const ground = tint(level, 0.12)
   const ink = tint(level + contrast, 0.12)
   const [slopeX, slopeY] = [between(-0.2, 0.2), between(-0.2, 0.2)]
@@ -219,12 +229,13 @@ function drawPicture(index: number, options: Shapes, picture: Uint8Array): numbe
   const over = Math.floor(strokes / 3)
   for (let i = over; i < strokes; i++) stroke(tint(between(0, 1), 0.2))
 
-  const scale = between(0.38, 0.68)
+  const scale = between(0.5, 0.8)
   const [centreX, centreY] = [between(-1, 1) * (0.95 - scale), between(-1, 1) * (0.95 - scale)]
   const stretch = between(0.8, 1.25)
   const [cos, sin] = direction(draw)
   const depth = distance[shapeNames[label]!]
-  paint(ink, (px, py) => {
+  // The farthest corner lies at 1.21 before it is stretched by up to 1.25.
+  paint(ink, [centreX, centreY, 1.6 * scale], (px, py) => {
     const [x, y] = [(px - centreX) / scale, (py - centreY) / scale]
     return scale * depth((x * cos + y * sin) * stretch, (y * cos - x * sin) / stretch)
   })
@@ -232,7 +243,10 @@ function drawPicture(index: number, options: Shapes, picture: Uint8Array): numbe
   for (let i = 0; i < over; i++) stroke(tint(between(0, 1), 0.2))
   const [halfX, halfY] = [between(0, occlusion) * scale, between(0, occlusion) * scale]
   const [patchX, patchY] = [centreX + between(-1, 1) * scale, centreY + between(-1, 1) * scale]
-  paint(tint(between(0, 1), 0.2), (px, py) => max(abs(px - patchX) - halfX, abs(py - patchY) - halfY))
+  const patch = tint(between(0, 1), 0.2)
+  paint(patch, [patchX, patchY, max(halfX, halfY)], (px, py) =>
+    max(abs(px - patchX) - halfX, abs(py - patchY) - halfY),
+  )
 
   for (let i = 0; i < picture.length; i++) {
     const bits = draw()
@@ -242,6 +256,12 @@ function drawPicture(index: number, options: Shapes, picture: Uint8Array): numbe
     picture[i] = Math.floor(clamp(value) * 255 + 0.5)
   }
   return label
+}
+
+/** The range of pixels of a row that may lie within `reach` of `centre`, one more at both ends. */
+function pixelsWithin(centre: number, reach: number, size: number): readonly [number, number] {
+  const at = (place: number): number => Math.floor(((place + 1) * size) / 2)
+  return [max(0, at(centre - reach) - 1), min(size, at(centre + reach) + 2)]
 }
 
 /** A direction as (cosine, sine), uniform: a random point in the unit disc, brought to length 1. */

@@ -51,7 +51,9 @@ const lookalikes: readonly { test(bytes: Uint8Array): boolean; message: string }
 
 /** The model in the file at `path`. Throws a UserError that says what the file is instead, or where it is damaged. */
 export async function openModel(path: string, files: Files): Promise<ModelFile> {
-  return readModelBytes(await files.read(path), path, files)
+  if (!files.readWithHash) return readModelBytes(await files.read(path), path, files)
+  const { bytes, sha256 } = await files.readWithHash(path)
+  return { ...(await readModelBytes(bytes, path, files)), sha256 }
 }
 
 /** The same from bytes that are already in memory; `path` names them in messages and locates external data. */

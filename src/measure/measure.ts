@@ -55,14 +55,9 @@ export async function measure(
   data: AdaptedDataset,
   options: MeasureOptions = {},
 ): Promise<Measured> {
-  const {
-    samples = data.size,
-    modeSamples = defaultModeSamples,
-    seed = 0,
-    threads,
-    signal,
-    onProgress,
-  } = options
+  const { samples = data.size, seed = 0, threads, signal, onProgress } = options
+  const unknown = factsOf(model).noises.find(({ parameter }) => parameter.value === undefined)
+  const modeSamples = unknown ? 0 : (options.modeSamples ?? defaultModeSamples)
   const total = Math.min(samples, data.size)
   const probed = probeInMode(model, 'eval', data)
   const sessions: Partial<Record<Mode, Session>> = {}
@@ -135,7 +130,14 @@ export async function measure(
               }
             : { agreements: [] }),
         },
-        notes: notesOn(layers, done, data.batchSize, compared > 0),
+        notes: [
+          ...notesOn(layers, done, data.batchSize, compared > 0),
+          ...(unknown
+            ? [
+                `train and sample mode were not run: the ${unknown.parameter.name} of '${unknown.label}' is not stored in the file`,
+              ]
+            : []),
+        ],
       },
     }
   } finally {
@@ -179,7 +181,8 @@ export async function measureMoments(
   }
 }
 
-function probeInMode(model: Model, mode: 'eval' | 'calibrate', data: AdaptedDataset) {
+/** The probed model of a mode, its shapes completed by those of the data. */
+export function probeInMode(model: Model, mode: 'eval' | 'calibrate', data: Pick<AdaptedDataset, 'fields'>) {
   const ready = withInputShapes(toMode(model, mode), data)
   // The norms as the model stores them: in calibrate mode their statistics are computed inside the graph.
   const { norms, nested } = factsOf(model)
@@ -194,7 +197,7 @@ function probeInMode(model: Model, mode: 'eval' | 'calibrate', data: AdaptedData
 }
 
 /** The model with the sizes that the data has written into its inputs, so that more shapes can be told. */
-function withInputShapes(model: Model, data: AdaptedDataset): Model {
+function withInputShapes(model: Model, data: Pick<AdaptedDataset, 'fields'>): Model {
   const shapes = new Map(data.fields.map(({ name, sampleShape }) => [name, sampleShape]))
   const inputs = model.graph.inputs.map((input) => {
     const sample = shapes.get(input.name)
@@ -230,7 +233,7 @@ function checkLabelsAgainst(output: Tensor | undefined, size: number, labels: In
 }
 
 /** The moments of all probes of a run. */
-class Gathering {
+export class Gathering {
   readonly #moments: Map<Probe, Moments>
   #samples = 0
 

@@ -211,7 +211,14 @@ export const resultSchema = z.object({
   comparison: comparison.optional(),
   repair: repair.optional(),
   statistics: z
-    .array(z.object({ key: z.string(), label: z.string(), mean: z.array(z.number()), variance: z.array(z.number()) }))
+    .array(
+      z.object({
+        key: z.string(),
+        label: z.string(),
+        mean: z.array(z.number()),
+        variance: z.array(z.number()),
+      }),
+    )
     .optional()
     .describe('what each norm would store once repaired; enough to repair the file without the data'),
 })

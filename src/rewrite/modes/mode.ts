@@ -80,13 +80,11 @@ function emitNoise(build: GraphBuilder, noise: Noise, type: TensorType | undefin
   const { value, name } = noise.parameter
   if (value === undefined)
     throw new UserError(`noise '${noise.label}' cannot be switched on: its ${name} is not stored in the file`)
-  const { dataType, shape } = type ?? {}
   const made = noiseUnit(noise.kind).emit(build, noise.input, {
     value,
     seed,
-    sharing: noise.sharing,
-    rank: shape?.length,
-    dataType,
+    sharedAxes: noise.sharedAxes,
+    dataType: type?.dataType,
   })
   build.op('Identity', [made], {}, noise.output)
 }

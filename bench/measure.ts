@@ -1,0 +1,135 @@
+/**
+ * What measuring costs: one pass of `measure` over a batch against plain ONNX Runtime inference of the same model and
+ * batch, and against the forward pass in train mode that PyTorch's update_bn makes (where torch is installed).
+ * All run in turn within one process on the same data; medians of the ratios of each round are printed.
+ *
+ *   npm run bench -- measure [--rounds 15] [--threads 2] [--python python3]
+ */
+import { type ChildProcess, spawn } from 'node:child_process'
+import { cpus } from 'node:os'
+import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
+import { factsOf } from '../src/analysis/index.ts'
+import { encodeModel } from '../src/formats/onnx/index.ts'
+import type { Model } from '../src/ir/model.ts'
+import { Tensor } from '../src/ir/tensor.ts'
+import { uniform } from '../src/ir/text.ts'
+import { Gathering, probeInMode } from '../src/measure/measure.ts'
+import { toMode } from '../src/rewrite/modes/mode.ts'
+import { createSession } from '../src/runtime/session.ts'
+import { densenet100, preresnet110, resnet50 } from './networks.ts'
+
+export interface MeasureRow {
+  network: string
+  batch: number
+  norms: number
+  plainMs: number
+  measureMs: number
+  ratio: number
+  updateBnMs: number | null
+  ratioToUpdateBn: number | null
+}
+
+const cases: { network: string; build: () => Model; batch: number; size: number }[] = [
+  { network: 'resnet50', build: resnet50, batch: 8, size: 224 },
+  { network: 'preresnet110', build: preresnet110, batch: 64, size: 32 },
+  { network: 'densenet100', build: densenet100, batch: 64, size: 32 },
+]
+
+export async function benchMeasure(options: {
+  rounds: number
+  threads: number
+  python: string
+}): Promise<MeasureRow[]> {
+  const rows: MeasureRow[] = []
+  for (const { network, build, batch, size } of cases) {
+    const model = build()
+    const dims = [batch, 3, size, size]
+    const x = Tensor.float32(dims, uniform(batch * 3 * size * size, -1, 1, 1))
+    const feeds = new Map([['x', x]])
+    const fields = [{ name: 'x', dataType: 'float32' as const, sampleShape: dims.slice(1) }]
+    const probed = probeInMode(model, 'eval', { fields })
+    const { threads } = options
+    const plain = await createSession(encodeModel(toMode(model, 'eval')), { threads })
+    const measured = await createSession(encodeModel(probed.model), { threads })
+    const peer = await Peer.start(options.python, network, batch, threads)
+    const gathering = new Gathering(probed.probes)
+    const times: { plain: number[]; measure: number[]; peer: number[] } = { plain: [], measure: [], peer: [] }
+    for (let round = 0; round <= options.rounds; round++) {
+      const start = performance.now()
+      await plain.run(feeds)
+      const middle = performance.now()
+      gathering.add(await measured.run(feeds), batch)
+      const end = performance.now()
+      const peerMs = await peer?.run()
+      if (round === 0) continue
+      times.plain.push(middle - start)
+      times.measure.push(end - middle)
+      if (peerMs !== undefined) times.peer.push(peerMs)
+    }
+    peer?.stop()
+    await plain.release()
+    await measured.release()
+    const ratios = (a: number[], b: number[]) => a.map((value, i) => value / b[i]!)
+    rows.push({
+      network,
+      batch,
+      norms: factsOf(model).norms.length,
+      plainMs: median(times.plain),
+      measureMs: median(times.measure),
+      ratio: median(ratios(times.measure, times.plain)),
+      updateBnMs: times.peer.length > 0 ? median(times.peer) : null,
+      ratioToUpdateBn: times.peer.length > 0 ? median(ratios(times.measure, times.peer)) : null,
+    })
+  }
+  return rows
+}
+
+export const median = (values: readonly number[]): number => {
+  const sorted = [...values].sort((a, b) => a - b)
+  return sorted.length % 2 === 1
+    ? sorted[sorted.length >> 1]!
+    : (sorted[sorted.length / 2 - 1]! + sorted[sorted.length / 2]!) / 2
+}
+
+/** A PyTorch process that runs one forward pass in train mode for each line it is sent. */
+class Peer {
+  readonly #child: ChildProcess
+  readonly #lines: AsyncIterator<string>
+
+  private constructor(child: ChildProcess, lines: AsyncIterator<string>) {
+    this.#child = child
+    this.#lines = lines
+  }
+
+  static async start(
+    python: string,
+    network: string,
+    batch: number,
+    threads: number,
+  ): Promise<Peer | undefined> {
+    const script = fileURLToPath(new URL('update_bn.py', import.meta.url))
+    const child = spawn(python, [script, network, String(batch), String(threads)], {
+      stdio: ['pipe', 'pipe', 'ignore'],
+    })
+    child.on('error', () => {})
+    const lines = createInterface({ input: child.stdout! })[Symbol.asyncIterator]()
+    const first = await lines.next()
+    if (first.value === 'ready') return new Peer(child, lines)
+    console.error(
+      `skipped: PyTorch's update_bn (no torch in '${python}'; pip install torch, or give --python)`,
+    )
+    return undefined
+  }
+
+  async run(): Promise<number> {
+    this.#child.stdin!.write('run\n')
+    return Number((await this.#lines.next()).value)
+  }
+
+  stop(): void {
+    this.#child.stdin!.end()
+  }
+}
+
+export const machine = () => `${cpus()[0]?.model.trim() ?? 'unknown'}, ${cpus().length} cores`

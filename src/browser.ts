@@ -1,0 +1,25 @@
+/**
+ * varshift for the browser: the same jobs on files that are held in memory.
+ *
+ *   import { readModel, check, measure } from 'varshift'
+ *
+ *   const files = memoryFiles(new Map([['model.onnx', bytes], ['images.npz', images]]))
+ *   const model = await readModel('model.onnx', files)
+ *   const shift = await measure(model, { data: 'images.npz' }, files)
+ */
+export { check } from './commands/check.ts'
+export { compare } from './commands/compare.ts'
+export { type Fixed, fix } from './commands/fix.ts'
+export { measure } from './commands/measure.ts'
+export type { CheckOptions, DataOptions, FixOptions, MeasureOptions, RunOptions } from './commands/options.ts'
+export { openDataset as openData } from './data/open.ts'
+export { type ShapesOptions, shapes } from './data/shapes.ts'
+export type { ModelFile } from './formats/define-format.ts'
+export { openModel as readModel } from './formats/open-model.ts'
+export { UserError } from './ir/errors.ts'
+export type { Files } from './platform/files.ts'
+export { memoryFiles } from './platform/web.ts'
+export { renderHtml } from './report/html.ts'
+export { type Result, resultSchema } from './result/result.ts'
+export { rules } from './rules/index.ts'
+export { version } from './version.ts'

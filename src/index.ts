@@ -1,0 +1,76 @@
+/**
+ * varshift for Node: why a network behaves differently in train and in eval mode, which layers cause it, and a
+ * repaired file.
+ *
+ *   import { readModel, check, measure, fix, save } from 'varshift'
+ *
+ *   const model = await readModel('model.onnx')
+ *   const findings = check(model).findings
+ *   const shift = await measure(model, { data: 'images.npz' })
+ *   const fixed = await fix(model, { data: 'images.npz' })
+ *   if (fixed.chunks) await save(model, fixed.chunks, 'fixed.onnx')
+ */
+import { compare as compareModels } from './commands/compare.ts'
+import { type Fixed, fix as fixModel } from './commands/fix.ts'
+import { measure as measureModel } from './commands/measure.ts'
+import type { FixOptions, MeasureOptions } from './commands/options.ts'
+import { save as saveModel } from './commands/save.ts'
+import type { Dataset } from './data/dataset.ts'
+import { type OpenOptions, openDataset } from './data/open.ts'
+import type { ModelFile } from './formats/define-format.ts'
+import { openModel } from './formats/open-model.ts'
+import { nodeFiles } from './platform/node.ts'
+import type { Result } from './result/result.ts'
+
+export { check } from './commands/check.ts'
+export type { Fixed } from './commands/fix.ts'
+export type { CheckOptions, DataOptions, FixOptions, MeasureOptions, RunOptions } from './commands/options.ts'
+export type { Batch, Dataset, Field } from './data/dataset.ts'
+export { type ShapesOptions, shapes } from './data/shapes.ts'
+export type { ModelFile } from './formats/define-format.ts'
+export type { Edit } from './ir/edit.ts'
+export { UserError } from './ir/errors.ts'
+export type { Graph, Model, Node } from './ir/model.ts'
+export { parseModel, printModel } from './ir/text.ts'
+export { renderHtml } from './report/html.ts'
+export { renderSarif } from './report/sarif.ts'
+export { renderTerminal } from './report/terminal.ts'
+export { type Finding, type Layer, type Measurement, type Result, resultSchema } from './result/result.ts'
+export { rules } from './rules/index.ts'
+export { version } from './version.ts'
+
+/**
+ * Reads the model file at `path`; its format is told from its bytes. Nothing in it is executed, and nothing outside
+ * its folder is read. Throws a UserError that says what the file is instead, or where it is damaged.
+ */
+export const readModel = (path: string): Promise<ModelFile> => openModel(path, nodeFiles)
+
+/** Opens samples: an .npz or .npy file, IDX, CIFAR binaries, a folder of class folders, or `shapes:...`. */
+export const openData = (spec: string, options?: OpenOptions): Promise<Dataset> =>
+  openDataset(spec, nodeFiles, options)
+
+/**
+ * What the layers of the model see in eval mode on the data, against what they stored, and how the outputs of train,
+ * eval and sample mode differ. Throws a UserError if the data does not fit the model.
+ */
+export const measure = (file: ModelFile, options: MeasureOptions): Promise<Result> =>
+  measureModel(file, options, nodeFiles)
+
+/**
+ * Re-estimates all running statistics with the noise off and measures whether that helped; the file is not touched.
+ * `chunks` is the repaired file if the repair is worth keeping.
+ */
+export const fix = (file: ModelFile, options: FixOptions): Promise<Fixed> =>
+  fixModel(file, options, nodeFiles)
+
+/** Two models on the same data, side by side. */
+export const compare = (a: ModelFile, b: ModelFile, options: MeasureOptions): Promise<Result> =>
+  compareModels(a, b, options, nodeFiles)
+
+/** Writes a repaired file, whole or not at all, with the external data it needs. */
+export const save = (
+  file: ModelFile,
+  chunks: readonly Uint8Array[],
+  output: string,
+  options?: { inPlace?: boolean },
+): Promise<void> => saveModel(file, chunks, output, nodeFiles, options)

@@ -1,0 +1,294 @@
+import { createHash, randomBytes } from 'node:crypto'
+import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs'
+import * as fs from 'node:fs/promises'
+import * as nodePath from 'node:path'
+import { UserError } from '../ir/errors.ts'
+import type { DecodeOptions, FileInfo, Files, FolderEntry, Picture, RandomAccess } from './files.ts'
+
+/** Files of the computer, through Node. Pictures are decoded by sharp, which is loaded when first needed. */
+export const nodeFiles: Files = {
+  async read(path) {
+    const { handle, sizeBytes } = await openFile(path)
+    try {
+      return await readFully(handle, path, 0, sizeBytes)
+    } finally {
+      await handle.close()
+    }
+  },
+
+  async readWithHash(path) {
+    const { handle, sizeBytes } = await openFile(path)
+    const hash = createHash('sha256')
+    try {
+      const bytes = await readFully(handle, path, 0, sizeBytes, (chunk) => hash.update(chunk))
+      return { bytes, sha256: hash.digest('hex') }
+    } finally {
+      await handle.close()
+    }
+  },
+
+  async readRange(path, offset, length) {
+    const file = await nodeFiles.open(path)
+    try {
+      return await file.read(offset, length)
+    } finally {
+      await file.close()
+    }
+  },
+
+  readRangeSync(path, offset, length) {
+    return explainSync('read', path, () => {
+      const descriptor = openSync(path, 'r')
+      try {
+        checkRange(path, offset, length, fstatSync(descriptor).size)
+        const bytes = new Uint8Array(length)
+        let done = 0
+        while (done < length) {
+          const count = readSync(
+            descriptor,
+            bytes,
+            done,
+            Math.min(length - done, maxReadBytes),
+            offset + done,
+          )
+          if (count === 0) throw endsEarly(path, offset, length, offset + done)
+          done += count
+        }
+        return bytes
+      } finally {
+        closeSync(descriptor)
+      }
+    })
+  },
+
+  async open(path): Promise<RandomAccess> {
+    const { handle, sizeBytes } = await openFile(path)
+    return {
+      sizeBytes,
+      async read(offset, length) {
+        checkRange(path, offset, length, sizeBytes)
+        return readFully(handle, path, offset, length)
+      },
+      close: () => handle.close(),
+    }
+  },
+
+  async list(folder) {
+    const entries = await explain('list', folder, fs.readdir(folder, { withFileTypes: true }))
+    const kinds = entries.map(async (entry): Promise<FolderEntry | undefined> => {
+      const { name } = entry
+      if (entry.isDirectory()) return { name, kind: 'folder' }
+      if (entry.isFile()) return { name, kind: 'file' }
+      if (!entry.isSymbolicLink()) return undefined
+      const info = await nodeFiles.stat(nodePath.join(folder, name))
+      return info && { name, kind: info.kind }
+    })
+    const known = (await Promise.all(kinds)).filter((entry) => entry !== undefined)
+    return known.sort((a, b) => (a.name < b.name ? -1 : 1))
+  },
+
+  async stat(path): Promise<FileInfo | undefined> {
+    try {
+      const info = await fs.stat(path)
+      if (info.isDirectory()) return { kind: 'folder', sizeBytes: 0 }
+      return { kind: 'file', sizeBytes: info.size }
+    } catch (error) {
+      if (['ENOENT', 'ENOTDIR', 'ENAMETOOLONG'].includes(codeOf(error))) return undefined
+      // Node refuses paths with a zero byte before asking the system.
+      if (codeOf(error) === 'ERR_INVALID_ARG_VALUE') return undefined
+      throw explained('read', path, error)
+    }
+  },
+
+  async writeAtomic(path, chunks) {
+    await replaceFile(path, async (handle) => {
+      // One write takes at most 2 GiB on Linux.
+      for await (const chunk of chunks)
+        for (let at = 0; at < chunk.length; )
+          at += (await handle.write(chunk, at, Math.min(chunk.length - at, maxReadBytes))).bytesWritten
+    })
+  },
+
+  async copy(from, to) {
+    const source = await openFile(from)
+    try {
+      await replaceFile(to, async (handle) => {
+        const chunkBytes = 4 * 2 ** 20
+        for (let at = 0; at < source.sizeBytes; at += chunkBytes) {
+          const chunk = await readFully(source.handle, from, at, Math.min(chunkBytes, source.sizeBytes - at))
+          for (let done = 0; done < chunk.length; ) done += (await handle.write(chunk, done)).bytesWritten
+        }
+      })
+    } finally {
+      await source.handle.close()
+    }
+  },
+
+  decodeImage,
+
+  join: (folder, name) => nodePath.join(folder, name),
+  folderOf: (path) => nodePath.dirname(path),
+  nameOf: (path) => nodePath.basename(path),
+  realPath: (path) => explain('read', path, fs.realpath(path)),
+}
+
+const maxReadBytes = 2 ** 30
+
+async function openFile(path: string): Promise<{ handle: fs.FileHandle; sizeBytes: number }> {
+  const handle = await explain('read', path, fs.open(path, 'r'))
+  try {
+    const info = await handle.stat()
+    if (info.isDirectory()) throw new UserError(`cannot read ${path}: it is a folder, expected a file`)
+    if (!info.isFile())
+      throw new UserError(
+        `cannot read ${path}: it is a pipe or device, expected a file; save it to a file first`,
+      )
+    return { handle, sizeBytes: info.size }
+  } catch (error) {
+    await handle.close()
+    throw error
+  }
+}
+
+/** Size of the pieces that are looked at while the next one is read. */
+const pieceBytes = 2 ** 24
+
+/** `onPiece` is shown the bytes piece by piece, each while the next is on its way. */
+async function readFully(
+  handle: fs.FileHandle,
+  path: string,
+  offset: number,
+  length: number,
+  onPiece?: (piece: Uint8Array) => void,
+): Promise<Uint8Array> {
+  // Every byte is written below, so none needs to be zeroed first.
+  const bytes = new Uint8Array(Buffer.allocUnsafeSlow(length).buffer)
+  const most = onPiece ? pieceBytes : maxReadBytes
+  const readFrom = (at: number) =>
+    explain('read', path, handle.read(bytes, at, Math.min(length - at, most), offset + at))
+  let done = 0
+  let reading = length > 0 ? readFrom(0) : undefined
+  while (reading) {
+    const { bytesRead } = await reading
+    // The file was cut after its size was taken.
+    if (bytesRead === 0) throw endsEarly(path, offset, length, offset + done)
+    const piece = bytes.subarray(done, done + bytesRead)
+    done += bytesRead
+    reading = done < length ? readFrom(done) : undefined
+    onPiece?.(piece)
+  }
+  return bytes
+}
+
+function checkRange(path: string, offset: number, length: number, sizeBytes: number): void {
+  if (!Number.isSafeInteger(offset) || !Number.isSafeInteger(length) || offset < 0 || length < 0)
+    throw new RangeError(`${path}: cannot read ${length} bytes at ${offset}`)
+  if (offset + length > sizeBytes) throw endsEarly(path, offset, length, sizeBytes)
+}
+
+const endsEarly = (path: string, offset: number, length: number, sizeBytes: number): UserError =>
+  new UserError(
+    `${path} is cut short: expected ${length} bytes at ${offset}, but the file ends at ${sizeBytes}; ` +
+      'fetch or save it again',
+  )
+
+/** Lets `write` fill a temporary file beside `path`, then puts it in the place of `path`. */
+async function replaceFile(path: string, write: (handle: fs.FileHandle) => Promise<void>): Promise<void> {
+  // A link stays a link: what it points to is replaced.
+  const target = await fs.realpath(path).catch(() => path)
+  const old = await fs.stat(target).catch(() => undefined)
+  if (old && !old.isFile())
+    throw new UserError(`cannot write ${path}: it is not a plain file; choose another name`)
+  const name = `.${nodePath.basename(target)}.${randomBytes(6).toString('hex')}.tmp`
+  const temporary = nodePath.join(nodePath.dirname(target), name)
+  let handle: fs.FileHandle | undefined
+  try {
+    handle = await fs.open(temporary, constants.O_CREAT | constants.O_EXCL | constants.O_WRONLY, 0o666)
+    await write(handle)
+    if (old) await handle.chmod(old.mode)
+    await handle.sync()
+    await handle.close()
+    await fs.rename(temporary, target)
+  } catch (error) {
+    // Closing twice fails, and the file may never have come to be: the first error is the one to tell.
+    await handle?.close().catch(() => {})
+    if (handle) await fs.unlink(temporary).catch(() => {})
+    throw explained('write', path, error)
+  }
+  // The new name itself reaches the disk too, where the system lets one ask for it (not on Windows).
+  const folder = await fs.open(nodePath.dirname(target), 'r').catch(() => undefined)
+  await folder?.sync().catch(() => {})
+  await folder?.close().catch(() => {})
+}
+
+const reasons: Record<string, string> = {
+  ENOENT: 'no such file or folder; check the path',
+  ENOTDIR: 'a part of the path is not a folder; check the path',
+  EISDIR: 'it is a folder, expected a file',
+  EACCES: 'permission denied; check who may use it',
+  EPERM: 'not permitted; check who may use it',
+  EROFS: 'the file system is read-only; choose another folder',
+  ENOSPC: 'the disk is full; free some space or choose another folder (nothing was changed)',
+  EDQUOT: 'the disk quota is used up; free some space or choose another folder (nothing was changed)',
+  EFBIG: 'the file is too large for this file system; choose another folder',
+  EMFILE: 'too many files are open; close some and try again',
+  ENAMETOOLONG: 'the name is too long; choose a shorter one',
+  ELOOP: 'its links go in a circle; check the path',
+  EBUSY: 'another program holds it; close that and try again',
+  EIO: 'the device failed; check the disk',
+  ERR_INVALID_ARG_VALUE: 'the name holds a zero byte; check the path',
+}
+
+const codeOf = (error: unknown): string => String((error as { code?: unknown } | null)?.code ?? '')
+
+/** A system error as a UserError; whatever else it is, unchanged. */
+function explained(what: string, path: string, error: unknown): unknown {
+  const reason = reasons[codeOf(error)]
+  return reason ? new UserError(`cannot ${what} ${path}: ${reason}`, { cause: error }) : error
+}
+
+async function explain<T>(what: string, path: string, work: Promise<T>): Promise<T> {
+  try {
+    return await work
+  } catch (error) {
+    throw explained(what, path, error)
+  }
+}
+
+function explainSync<T>(what: string, path: string, work: () => T): T {
+  try {
+    return work()
+  } catch (error) {
+    throw explained(what, path, error)
+  }
+}
+
+/** Pictures beyond this many pixels are refused before they are decoded: 64 megapixels, 192 MB as RGB. */
+const maxPixels = 2 ** 26
+
+async function decodeImage(bytes: Uint8Array, options: DecodeOptions): Promise<Picture> {
+  const { default: sharp } = await import('sharp').catch((error) => {
+    throw new UserError(
+      'pictures are decoded by the package sharp, which cannot be loaded here; ' +
+        'try npm install sharp, or save the pictures as arrays in an .npz file',
+      { cause: error },
+    )
+  })
+  if (!isPicture(bytes)) throw new UserError('not a PNG or JPEG picture; convert it to one of these')
+  try {
+    let picture = sharp(bytes, { failOn: 'error', limitInputPixels: maxPixels })
+    picture = picture.removeAlpha().toColourspace(options.channels === 1 ? 'b-w' : 'srgb')
+    if (options.width && options.height)
+      picture = picture.resize(options.width, options.height, { fit: 'fill' })
+    const { data, info } = await picture.raw({ depth: 'uchar' }).toBuffer({ resolveWithObject: true })
+    if (info.channels !== options.channels) throw new Error(`it decodes to ${info.channels} channels`)
+    return { width: info.width, height: info.height, channels: options.channels, data }
+  } catch (error) {
+    const reason = (error instanceof Error ? error.message : String(error)).split('\n')[0]
+    throw new UserError(`not a readable picture (${reason}); save it again as PNG or JPEG`, { cause: error })
+  }
+}
+
+const isPicture = (bytes: Uint8Array): boolean =>
+  (bytes[0] === 0x89 && bytes[1] === 0x50 && bytes[2] === 0x4e && bytes[3] === 0x47) ||
+  (bytes[0] === 0xff && bytes[1] === 0xd8 && bytes[2] === 0xff)
