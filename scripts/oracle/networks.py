@@ -43,9 +43,9 @@ class PreActBottleneck(nn.Module):
 
 
 class PreResNet(nn.Module):
-    def __init__(self, placement="a", ratio=0.5, stem=8, planes=(8, 12, 16), depth=2, channels=3, classes=10):
+    def __init__(self, placement="a", ratio=0.5, stem=8, planes=(8, 12, 16), depth=2, channels=3, stem_stride=1, classes=10):
         super().__init__()
-        self.stem = nn.Conv2d(channels, stem, 3, 1, 1, bias=False)
+        self.stem = nn.Conv2d(channels, stem, 3, stem_stride, 1, bias=False)
         width, stages = stem, []
         for index, p in enumerate(planes):
             blocks = []
@@ -249,12 +249,13 @@ class Network:
     data: str = "images"
     options: dict = field(default_factory=dict)
     epochs: int = 12
+    rate: float = 3e-3
     train_count: int = 6000
 
 
 NETWORKS = {
     "preresnet": Network(lambda: PreResNet("a"), options={"size": 16}),
-    "mlp": Network(mlp, data="pixels", options={"size": 12, "noise": 0.06}),
+    "mlp": Network(mlp, data="pixels", options={"size": 12}, epochs=20, rate=1e-3),
     "preresnet-b": Network(lambda: PreResNet("b"), options={"size": 12}),
     "wrn": Network(WideResNet, options={"size": 12}),
     "densenet": Network(DenseNet, options={"size": 12}),

@@ -42,8 +42,8 @@ def _pattern(kind, u, v, rng):
     return (np.sin(np.pi * frequency * u + cu * 9) * np.sin(np.pi * frequency * v + cv * 9) > 0).astype(float)
 
 
-def images(count, seed, size=16, channels=3, noise=0.12, classes=CLASSES):
-    """Images (count x channels x size x size, uint8) and labels (count, int64)."""
+def images(count, seed, size=16, noise=0.2, classes=CLASSES):
+    """Images (count x 3 x size x size, uint8) and labels (count, int64)."""
     rng = np.random.default_rng(seed)
     labels = rng.permutation(np.arange(count) % classes)
     axis = np.linspace(-1, 1, size)
@@ -57,10 +57,30 @@ def images(count, seed, size=16, channels=3, noise=0.12, classes=CLASSES):
         light = 1 + rng.uniform(-0.25, 0.25) * u + rng.uniform(-0.25, 0.25) * v
         out[i] = (background[i] + (foreground[i] - background[i]) * shape[..., None]).transpose(2, 0, 1) * light
     out += rng.normal(0, noise, out.shape)
-    if channels == 1:
-        out = out.mean(1, keepdims=True)
     # Steps of 4 of 255: fewer levels compress better and cost the task nothing.
     return (np.clip(np.rint(out * 63.75), 0, 63) * 4).astype(np.uint8), labels.astype(np.int64)
+
+
+def prototypes(count, seed, size=12, noise=0.15):
+    """Noisy, shifted blends of fixed smooth templates, two a class (count x size*size, uint8): a task for dense layers."""
+    fixed = np.random.default_rng(1502)
+    coarse = fixed.normal(0, 1, (2 * CLASSES, 5, 5))
+    grid = np.linspace(0, 4, size + 2)
+    low = np.minimum(grid.astype(int), 3)
+    part = grid - low
+    rows = coarse[:, low] * (1 - part)[None, :, None] + coarse[:, low + 1] * part[None, :, None]
+    templates = rows[:, :, low] * (1 - part) + rows[:, :, low + 1] * part
+    rng = np.random.default_rng(seed)
+    labels = rng.permutation(np.arange(count) % CLASSES)
+    out = np.empty((count, size, size))
+    for i, label in enumerate(labels):
+        top, left = rng.integers(0, 3, 2)
+        own = templates[label + CLASSES * rng.integers(0, 2)]
+        other = templates[rng.integers(0, 2 * CLASSES)]
+        blend = rng.uniform(0.5, 1.2) * own + rng.uniform(0, 0.5) * other
+        out[i] = blend[top : top + size, left : left + size]
+    out = 0.05 + 0.25 * out + noise * rng.normal(0, 1, out.shape)  # about half of the pixels clip to 0
+    return (np.clip(np.rint(out * 63.75), 0, 63) * 4).astype(np.uint8).reshape(count, -1), labels.astype(np.int64)
 
 
 def signals(count, seed, length=64, channels=2, noise=0.2):

@@ -10,7 +10,7 @@ import type { Layer, Measurement, RepairInfo, Result } from '../result/result.ts
 import { recalibrate } from '../rewrite/repairs/recalibrate.ts'
 import { check } from './check.ts'
 import { dataFor } from './data.ts'
-import { withWeights } from './measure.ts'
+import { statisticsOf, withWeights } from './measure.ts'
 import { type FixOptions, phase } from './options.ts'
 import { recalibrated } from './recalibrated.ts'
 
@@ -79,7 +79,12 @@ export async function fix(file: ModelFile, options: FixOptions, files: Files): P
     largestRatioByPass: [largestBefore, ...largestRatios],
     changes: changesOf(factsOf(model).norms, edits),
   }
-  const result: Result = { ...base, after: withWeights(model, after.measurement), repair }
+  const result: Result = {
+    ...base,
+    after: withWeights(model, after.measurement),
+    repair,
+    statistics: statisticsOf(model, edits),
+  }
   return kept ? { result, edits, chunks: file.write(edits) } : { result, edits: [], chunks: undefined }
 }
 

@@ -1,0 +1,31 @@
+"""Records the fixtures of test/oracle/ anew. See README.md beside this file."""
+
+import argparse
+from pathlib import Path
+
+import record_networks
+from networks import NETWORKS
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("parts", nargs="*", default=["networks", "noise"], help="networks, networks/<name>, noise (default: networks noise)")
+    parser.add_argument("--out", type=Path, default=ROOT / "test" / "oracle", help="folder to write to")
+    options = parser.parse_args()
+    for part in options.parts:
+        kind, _, name = part.partition("/")
+        if kind == "networks":
+            for network in [name] if name else NETWORKS:
+                record_networks.record(network, options.out / "networks")
+        elif kind == "noise":
+            import record_noise
+
+            record_noise.record(options.out / "noise")
+        else:
+            parser.error(f"unknown part {part!r}: expected networks, networks/<name> or noise")
+
+
+if __name__ == "__main__":
+    main()
