@@ -1,7 +1,7 @@
-import type { Node } from '../ir/model.ts'
+import type { Node, TensorType } from '../ir/model.ts'
+import type { Sharing } from '../ops/define-noise.ts'
 
-/** What one draw of a noise is shared by: nothing (every element its own), the positions of a channel, or a whole sample. */
-export type Sharing = 'element' | 'channel' | 'sample' | 'batch'
+export type { Sharing } from '../ops/define-noise.ts'
 
 /**
  * A stochastic regulariser found in a graph: an operator (Dropout) or the few nodes that spell one out.
@@ -23,6 +23,8 @@ export interface Noise {
   /** s2 = Var[m]; for additive noise the variance added. Undefined if the file does not fix the parameter. */
   readonly relativeVariance: number | undefined
   readonly sharing: Sharing
+  /** Axes of the input along which one draw is shared: [2, 3] for spatial dropout on N x C x H x W. */
+  readonly sharedAxes: readonly number[]
   /** When it acts in the file as it stands: `always`, `never`, or as an input of the graph decides (`dynamic`). */
   readonly active: 'always' | 'never' | 'dynamic'
 }
@@ -80,4 +82,27 @@ export interface Prediction {
 export interface Unpredicted {
   readonly norm: Norm
   readonly reason: string
+}
+
+/** What stands nested inside the subgraphs of a model. */
+export interface NestedFacts {
+  readonly norms: readonly Nested[]
+  readonly noises: readonly Nested[]
+}
+
+/** Everything that analysis says of a model; each part is computed when first asked for. */
+export interface Facts {
+  /** The noises of the main graph, in its order. */
+  readonly noises: readonly Noise[]
+  /** The BatchNormalizations of the main graph, in its order. */
+  readonly norms: readonly Norm[]
+  readonly nested: NestedFacts
+  /** One entry for every noise and every norm that it reaches, by norm and then by noise, in graph order. */
+  readonly paths: readonly NoisePath[]
+  /** The same by key of the norm; every norm has an entry. */
+  readonly pathsTo: ReadonlyMap<string, readonly NoisePath[]>
+  /** By key of the norm, for every norm that a noise reaches. */
+  readonly predictions: ReadonlyMap<string, Prediction | Unpredicted>
+  /** Element types and shapes of the values of the main graph, as far as they can be told. */
+  readonly types: ReadonlyMap<string, TensorType>
 }

@@ -70,7 +70,7 @@ function describeNorms(facts: Facts): NormInfo[] {
       exposures: facts.paths
         .filter((path) => path.norm.key === norm.key)
         .map(({ noise, through }) => ({ noise: noise.key, through })),
-      ...(prediction && 'layerRatio' in prediction
+      ...(prediction && 'layerRatio' in prediction && Number.isFinite(prediction.layerRatio)
         ? {
             prediction: {
               layerRatio: prediction.layerRatio,
@@ -79,7 +79,10 @@ function describeNorms(facts: Facts): NormInfo[] {
             },
           }
         : prediction
-          ? { unpredicted: prediction.reason }
+          ? {
+              unpredicted:
+                'reason' in prediction ? prediction.reason : 'the statistics that it stores are no variances',
+            }
           : {}),
     }
   })

@@ -105,7 +105,13 @@ export async function measure(
       onProgress?.(done, total)
     }
     if (done === 0) throw new UserError(`${data.name}: no samples were measured; give at least 2`)
-    const layers = probed.norms.map((norm, index) => layerOf(norm, index, gathering, done, probed.positions))
+    const layers: Layer[] = []
+    const unmeasured = [...probed.unmeasured]
+    for (const [index, norm] of probed.norms.entries()) {
+      const layer = layerOf(norm, index, gathering, done, probed.positions)
+      if (typeof layer === 'string') unmeasured.push({ label: norm.norm.label, reason: layer })
+      else layers.push(layer)
+    }
     return {
       moments: new Map(probed.norms.map(({ norm }, i) => [norm.key, gathering.momentsOf(probed.norms[i]!)])),
       measurement: {
@@ -119,7 +125,7 @@ export async function measure(
         },
         partial: done < total,
         layers,
-        unmeasured: [...probed.unmeasured],
+        unmeasured,
         modes: {
           eval: boards.eval.score(),
           ...(compared > 0
@@ -277,18 +283,23 @@ export class Gathering {
   }
 }
 
+/** The figures of one layer, or why there are none. */
 function layerOf(
   probed: ProbedNorm,
   index: number,
   gathering: Gathering,
   samples: number,
   positions: (value: string) => number | undefined,
-): Layer {
+): Layer | string {
   const { norm, parts } = probed
   const storedMean = norm.mean!
   const storedVariance = norm.variance!
   const { mean, variance } = gathering.momentsOf(probed)
   const stored = meanOf(storedVariance)
+  if (!(stored > 0) || !Number.isFinite(stored) || !storedMean.every(Number.isFinite))
+    return `the statistics that it stores are no variances (their mean is ${stored})`
+  if (!variance.every(Number.isFinite)) return 'what it sees on this data is not finite'
+  if (meanOf(variance) === 0) return 'what it sees on this data is constant'
   const logRatio = (real: Float64Array) => Math.log(meanOf(real) / stored)
   const groups = gathering.groupsOf(probed)
   const without =
@@ -317,7 +328,7 @@ function layerOf(
     shiftRatio: Math.exp(size),
     shiftRatioInterval: interval,
     realOverStored: Math.exp(shift),
-    channelRatio: quantilesOf(variance.map((v, c) => v / storedVariance[c]!)),
+    channelRatio: quantilesOf(variance.map((v, c) => v / storedVariance[c]!).filter(Number.isFinite)),
     meanShift: quantilesOf(
       mean.map((m, c) => (m - storedMean[c]!) / Math.sqrt(storedVariance[c]! + norm.epsilon)),
     ),
@@ -347,8 +358,6 @@ function notesOn(
     notes.push(
       `train mode was run with batches of ${Math.min(batchSize, samples)}: its batch statistics are noisy, so its figures are too; use --batch-size 32 or more`,
     )
-  if (layers.some(({ realVariance }) => realVariance.some((v) => v === null || !Number.isFinite(v))))
-    notes.push('some activations are not finite; the figures of those layers mean nothing')
   return notes
 }
 

@@ -1,0 +1,119 @@
+import { UserError } from '../../ir/errors.ts'
+import type { Result } from '../../result/result.ts'
+import { type CommandContext, defineCommand } from '../define-command.ts'
+import { exitCodes } from '../exit-codes.ts'
+import { interruptible } from '../interrupt.ts'
+import { present, reportFiles } from '../present.ts'
+import { readResults } from '../result-file.ts'
+import { dataSettings, ruleSettings, runSettings } from '../settings.ts'
+import { dataOf, dataOptions, given, ruleOptions, runOptions } from '../work-options.ts'
+import { checkWritable } from '../write.ts'
+
+/** A repaired copy of a model. */
+export const fixCommand = defineCommand({
+  name: 'fix',
+  summary: 'Repair a model: re-estimate the statistics of its batch normalizations with the noise off.',
+  about:
+    'Writes a new file; everything but the running statistics stays byte for byte. The repair is kept only if the measured gap shrinks and accuracy, where there are labels, does not fall; otherwise nothing is written and the exit code is 1. If nothing shifts, nothing is written either, and the exit code is 0. 64 to 256 samples like the training data, without labels, are enough for most networks.',
+  usage: '<model> --data <spec> -o <file>',
+  takes: { what: 'one model file', least: 1, most: 1 },
+  settings: [...dataSettings, 'repair', 'passes', 'tolerance', ...runSettings, ...ruleSettings, 'format'],
+  flags: [
+    ['-o, --output <file>', 'write the repaired model here; an old file is replaced'],
+    ['--in-place', 'replace the model itself'],
+    ['--dry-run', 'tell what a repair would change, and write nothing'],
+    ['--from <file>', 'repair with statistics that `measure -o FILE` found elsewhere, in place of data'],
+    ['--force', 'keep the repair even if the gap does not shrink'],
+    ['--html <file>', 'also write an HTML report'],
+  ],
+  examples: [
+    ['varshift fix model.onnx --data images.npz -o fixed.onnx', 'the usual repair'],
+    ['varshift fix model.onnx --data images.npz --samples 256 --dry-run', 'what it would do'],
+    ['varshift fix model.onnx --from shift.json -o fixed.onnx', 'without the data'],
+  ],
+  async run(context) {
+    const { args, flags, settings, console, files } = context
+    const [path] = args as [string]
+    const output = await outputOf(context, path)
+    const from = typeof flags.from === 'string' ? flags.from : undefined
+    if (from !== undefined && settings.data !== undefined && settings.data !== null)
+      console.note(`--from ${from} is used in place of the data ${settings.data}`)
+    const inputs = [path, ...(from === undefined ? [] : [from]), ...(output === undefined ? [] : [output])]
+    const wanted = await reportFiles(context, inputs, { output: false })
+    const source =
+      from === undefined ? { data: dataOf(context, 'fix') } : { from: await statisticsIn(from, context) }
+    const rules = await ruleOptions(context)
+    const [{ openModel }, { fix }, { save }] = await Promise.all([
+      import('../../formats/open-model.ts'),
+      import('../../commands/fix.ts'),
+      import('../../commands/save.ts'),
+    ])
+    const { repair, passes, tolerance } = settings
+    return interruptible(console, async (signal) => {
+      const file = await openModel(path, files)
+      const options = {
+        ...source,
+        ...rules,
+        ...dataOptions(context),
+        ...runOptions(context, signal),
+        ...given({ repair, passes, tolerance, force: flags.force === true ? true : undefined }),
+      }
+      const fixed = await fix(file, options, files).catch((error: unknown) => {
+        if (signal.aborted) return undefined
+        throw error
+      })
+      if (!fixed || signal.aborted) {
+        console.error('varshift: stopped; nothing was written')
+        return exitCodes.interrupted
+      }
+      let { result } = fixed
+      if (fixed.chunks && output !== undefined) {
+        await save(file, fixed.chunks, output, files, { inPlace: flags.inPlace === true })
+        if (result.repair) result = { ...result, repair: { ...result.repair, output } }
+      }
+      await present(context, [result], wanted)
+      tellWhatWasWritten(result, output, context)
+      const outcome = result.repair?.outcome
+      return outcome === 'rejected' || outcome === 'refused' ? exitCodes.findings : exitCodes.fine
+    })
+  },
+})
+
+/** Where the repaired model goes; undefined for a dry run. */
+async function outputOf({ flags, files }: CommandContext, model: string): Promise<string | undefined> {
+  const { output, inPlace, dryRun } = flags
+  const chosen = [output !== undefined && '-o', inPlace && '--in-place', dryRun && '--dry-run'].filter(
+    Boolean,
+  )
+  if (chosen.length === 0)
+    throw new UserError('where is the repaired model to go? give -o FILE, --in-place or --dry-run')
+  if (output !== undefined && inPlace)
+    throw new UserError('-o and --in-place contradict each other; give one of them')
+  if (dryRun) return undefined
+  if (inPlace) return model
+  await checkWritable(output as string, [], files)
+  if ((await files.stat(model)) && (await files.stat(output as string))) {
+    const [real, own] = [await files.realPath(output as string), await files.realPath(model)]
+    if (real === own)
+      throw new UserError(
+        `${String(output)} is the model itself; give another name, or --in-place to replace it`,
+      )
+  }
+  return output as string
+}
+
+async function statisticsIn(path: string, { files }: CommandContext): Promise<Result> {
+  const [result, ...others] = await readResults(path, files)
+  if (result && others.length === 0) return result
+  throw new UserError(`${path} holds the results of several models; give that of one`)
+}
+
+function tellWhatWasWritten(
+  { repair }: Result,
+  output: string | undefined,
+  { console }: CommandContext,
+): void {
+  if (repair?.output) console.note(`wrote ${repair.output}`)
+  else if (output === undefined) console.note('dry run: nothing was written')
+  else console.note('nothing was written')
+}

@@ -1,0 +1,200 @@
+import { floatAttribute, type Node, stringAttribute } from '../ir/model.ts'
+import { defineOp } from './define-op.ts'
+import { entriesOf } from './layout.ts'
+import { erf } from './math.ts'
+import { definePointwise } from './pointwise.ts'
+import { sameAsInput } from './shapes.ts'
+import { applied, expanded, mergedDims, type Stored } from './spread.ts'
+
+const alpha = (node: Node, otherwise: number) => floatAttribute(node, 'alpha') ?? otherwise
+const beta = (node: Node, otherwise: number) => floatAttribute(node, 'beta') ?? otherwise
+
+export const sigmoid = (x: number): number => 1 / (1 + Math.exp(-x))
+const softplus = (x: number) => (x > 30 ? x : Math.log1p(Math.exp(x)))
+const clamp = (x: number) => Math.min(1, Math.max(0, x))
+const gelu = (x: number) => (x / 2) * (1 + erf(x / Math.SQRT2))
+const geluByTanh = (x: number) => (x / 2) * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3)))
+
+/** max(x, 0). */
+export const relu = definePointwise(
+  { Relu: () => (x) => Math.max(0, x) },
+  {
+    flow: 'homogeneous',
+    momentsBefore: (_node, stored) => beforeRelu(stored),
+    samples: [`g (float32[N, 3, 4, 4] x) => () { y = Relu(x) }`],
+  },
+)
+
+const density = (z: number) => Math.exp((-z * z) / 2) / Math.sqrt(2 * Math.PI)
+const distribution = (z: number) => (1 + erf(z / Math.SQRT2)) / 2
+
+/**
+ * The normal variable, mean m and standard deviation s, whose positive part has the stored moments: with t = m / s,
+ * E = s (t P + p) and E2 = s^2 ((t^2 + 1) P + t p), where P and p are the standard normal distribution and density.
+ * E^2 / E2 grows with t, which gives t by bisection.
+ */
+function beforeRelu({ dims, mean, variance }: Stored): Stored | undefined {
+  const [low, high] = [-5, 30]
+  const before = { mean: new Float64Array(mean.length), variance: new Float64Array(mean.length) }
+  for (const [i, first] of mean.entries()) {
+    const second = variance[i]! + first * first
+    if (!(first > 0) || !(variance[i]! > 0)) return undefined
+    const share = (t: number) => {
+      const [P, p] = [distribution(t), density(t)]
+      return (t * P + p) ** 2 / ((t * t + 1) * P + t * p)
+    }
+    let [a, b] = [low, high]
+    for (let step = 0; step < 60; step++) {
+      const middle = (a + b) / 2
+      if (share(middle) < (first * first) / second) a = middle
+      else b = middle
+    }
+    const t = (a + b) / 2
+    const s = first / (t * distribution(t) + density(t))
+    before.mean[i] = s * t
+    before.variance[i] = s * s
+  }
+  return { dims, ...before }
+}
+
+/** x where positive, alpha x elsewhere. */
+export const leakyRelu = definePointwise(
+  {
+    LeakyRelu: (node) => {
+      const slope = alpha(node, 0.01)
+      return (x) => (x < 0 ? slope * x : x)
+    },
+  },
+  { flow: 'homogeneous', samples: [`g (float32[2, 3] x) => () { y = LeakyRelu <alpha = 0.2> (x) }`] },
+)
+
+/** x where positive, slope x elsewhere, the slope learned per channel. */
+export const pRelu = defineOp({
+  opType: 'PRelu',
+  role: 'activation',
+  inputs: ['x', 'slope'],
+  flow: ({ moving: [, slope] }) => ({ x: slope ? 'nonlinear' : 'homogeneous', slope: 'nonlinear' }),
+  inferTypes: sameAsInput,
+  moments: ({ spreads: [x], inputs: [, slope] }) => {
+    const dims = x && slope?.tensor && mergedDims(x.dims, slope.tensor.dims)
+    if (!dims) return []
+    const slopes = entriesOf(slope.tensor.toNumbers(), slope.tensor.dims, dims)
+    return [applied(expanded(x, dims), (value, i) => (value < 0 ? slopes[i]! * value : value))]
+  },
+  samples: [`g (float32[N, 3, 4, 4] x) => () <float32[3, 1, 1] s = fill(0.2)> { y = PRelu(x, s) }`],
+})
+
+/** Activations with a curve or a threshold. */
+export const activation = definePointwise(
+  {
+    Sigmoid: () => sigmoid,
+    Tanh: () => Math.tanh,
+    Softplus: () => softplus,
+    Softsign: () => (x) => x / (1 + Math.abs(x)),
+    HardSigmoid: (node) => {
+      const [a, b] = [alpha(node, 0.2), beta(node, 0.5)]
+      return (x) => clamp(a * x + b)
+    },
+    HardSwish: () => (x) => x * clamp(x / 6 + 0.5),
+    Mish: () => (x) => x * Math.tanh(softplus(x)),
+    Swish: (node) => {
+      const a = alpha(node, 1)
+      return (x) => x * sigmoid(a * x)
+    },
+    Elu: (node) => {
+      const a = alpha(node, 1)
+      return (x) => (x < 0 ? a * Math.expm1(x) : x)
+    },
+    Celu: (node) => {
+      const a = alpha(node, 1)
+      return (x) => (x < 0 ? a * Math.expm1(x / a) : x)
+    },
+    Selu: (node) => {
+      const a = alpha(node, 1.6732631921768188)
+      const g = floatAttribute(node, 'gamma') ?? 1.0507010221481323
+      return (x) => (x <= 0 ? g * a * Math.expm1(x) : g * x)
+    },
+    ThresholdedRelu: (node) => {
+      const a = alpha(node, 1)
+      return (x) => (x > a ? x : 0)
+    },
+    Shrink: (node) => {
+      const threshold = floatAttribute(node, 'lambd') ?? 0.5
+      const bias = floatAttribute(node, 'bias') ?? 0
+      return (x) => (x < -threshold ? x + bias : x > threshold ? x - bias : 0)
+    },
+    Gelu: (node) => (stringAttribute(node, 'approximate') === 'tanh' ? geluByTanh : gelu),
+  },
+  {
+    samples: [
+      `g (float32[2, 3] x) => () { a = Sigmoid(x) b = Tanh(x) c = Softplus(x) d = Softsign(x) e = HardSigmoid(x) f = HardSwish(x) h = Elu(x) i = Celu(x) j = Selu(x) k = ThresholdedRelu(x) l = Shrink(x) }`,
+      `<opset_import: ["": 20]> g (float32[2, 3] x) => () { a = Gelu(x) b = Mish(x) }`,
+      `<ir_version: 11, opset_import: ["": 24]> g (float32[2, 3] x) => () { a = Swish <alpha = 1.5> (x) }`,
+    ],
+  },
+)
+
+/** Activations that ONNX Runtime knows under names of its own. */
+export const contribActivation = definePointwise(
+  {
+    Gelu: () => gelu,
+    FastGelu: () => geluByTanh,
+    QuickGelu: (node) => {
+      const a = alpha(node, 1.702)
+      return (x) => x * sigmoid(a * x)
+    },
+  },
+  {
+    domain: 'com.microsoft',
+    samples: [
+      `<opset_import: ["": 17, "com.microsoft": 1]> g (float32[2, 3] x) => () { a = com.microsoft.Gelu(x) b = com.microsoft.QuickGelu(x) c = com.microsoft.FastGelu(x) }`,
+    ],
+  },
+)
+
+/** Gelu of x + bias, fused by ONNX Runtime. */
+export const biasGelu = defineOp({
+  opType: 'BiasGelu',
+  domain: 'com.microsoft',
+  role: 'activation',
+  inputs: ['x', 'bias'],
+  flow: { x: 'nonlinear', bias: 'nonlinear' },
+  inferTypes: sameAsInput,
+  samples: [
+    `<opset_import: ["": 17, "com.microsoft": 1]> g (float32[2, 3] x) => () <float32[3] b = fill(1)> { a = com.microsoft.BiasGelu(x, b) }`,
+  ],
+})
+
+/** Normalised exponentials along an axis (before opset 13 over all axes from there on). */
+export const softmax = defineOp({
+  opType: ['Softmax', 'LogSoftmax', 'Hardmax'],
+  role: 'activation',
+  inputs: ['x'],
+  flow: { x: 'nonlinear' },
+  inferTypes: sameAsInput,
+  samples: [`g (float32[N, 5] x) => () { a = Softmax(x) b = LogSoftmax <axis = 1> (x) c = Hardmax(x) }`],
+})
+
+/** min(max(x, low), high); the bounds are inputs since opset 11, attributes before. */
+export const clip = defineOp({
+  opType: 'Clip',
+  role: 'activation',
+  inputs: ['x', 'low', 'high'],
+  // Clipping at 0 below and nowhere above is a Relu, but files that mean Relu say so.
+  flow: { x: 'nonlinear', low: 'nonlinear', high: 'nonlinear' },
+  inferTypes: sameAsInput,
+  moments: ({ node, inputs, spreads: [x] }) => {
+    const bound = (index: number, attribute: string, otherwise: number) =>
+      node.inputs[index]
+        ? inputs[index]?.tensor?.toNumbers()[0]
+        : (floatAttribute(node, attribute) ?? otherwise)
+    const low = bound(1, 'min', -Infinity)
+    const high = bound(2, 'max', Infinity)
+    if (!x || low === undefined || high === undefined) return []
+    return [applied(x, (value) => Math.min(high, Math.max(low, value)))]
+  },
+  samples: [
+    `g (float32[N, 5] x) => () <float32 low = {0}, float32 high = {6}> { a = Clip(x, low, high) b = Clip(x, _, high) }`,
+    `<opset_import: ["": 9]> g (float32[N, 5] x) => () { a = Clip <min = 0.0, max = 6.0> (x) }`,
+  ],
+})

@@ -1,0 +1,198 @@
+import { type Dim, intAttribute, intsAttribute, stringAttribute } from '../ir/model.ts'
+import type { Tensor } from '../ir/tensor.ts'
+import { defineOp, type Flow, type Known, type MomentsContext, type TypeContext } from './define-op.ts'
+import { along, refined } from './layout.ts'
+import { unknownShape } from './shapes.ts'
+import { affine, contracted, type Spread } from './spread.ts'
+import { insideShares, kernelOf, outputSizes, windowOf } from './window.ts'
+
+/** Elements of a tensor without a copy where the bytes allow it. */
+export function elementsOf(tensor: Tensor): ArrayLike<number> {
+  const { bytes } = tensor
+  return tensor.dataType === 'float32' && bytes.byteOffset % 4 === 0
+    ? new Float32Array(bytes.buffer, bytes.byteOffset, tensor.size)
+    : tensor.toNumbers()
+}
+
+const bilinear = ([x, weight]: readonly boolean[]): { x: Flow; weight: Flow; bias: Flow } => {
+  const flow = x && weight ? 'nonlinear' : 'linear'
+  return { x: flow, weight: flow, bias: 'linear' }
+}
+
+function inferConv({ node, inputs: [x, weight] }: TypeContext): readonly Known[] {
+  const kernel = kernelOf(node, weight?.shape)
+  const rank = x?.shape?.length ?? weight?.shape?.length
+  if (rank === undefined) return [{ dataType: x?.dataType }]
+  const sizes = x?.shape?.slice(2) ?? unknownShape(rank - 2)
+  const out = kernel
+    ? outputSizes(windowOf(node, kernel, sizes), sizes, stringAttribute(node, 'auto_pad'))
+    : unknownShape(rank - 2)
+  return [{ dataType: x?.dataType, shape: [x?.shape?.[0], weight?.shape?.[0], ...out] }]
+}
+
+/** Adds a stored vector to the channels of a spread with the template 1 x C x 1 ... */
+export function withBias(spread: Spread | undefined, bias: Tensor | undefined): Spread | undefined {
+  if (!spread || !bias) return spread
+  const values = bias.toNumbers()
+  const channels = refined(spread, 1, values.length)
+  return channels && affine(channels, new Float64Array(values.length).fill(1), values)
+}
+
+function convMoments({ node, inputs, spreads: [x, ...others] }: MomentsContext): (Spread | undefined)[] {
+  const weight = inputs[1]?.tensor
+  const shape = inputs[0]?.shape
+  if (!x || !weight || others.some((other) => other)) return []
+  const [filters, perGroup] = weight.dims as [number, number]
+  const groups = intAttribute(node, 'group') ?? 1
+  const channels = refined(along(x, 1), 1, perGroup * groups)
+  const kernel = kernelOf(node, weight.dims)
+  if (!channels || !kernel) return []
+  const sizes: readonly Dim[] = shape?.slice(2) ?? unknownShape(kernel.length)
+  const window = windowOf(node, kernel, sizes)
+  // At the border some taps meet padding: each counts for the share of positions where it is inside.
+  let shares = [1]
+  kernel.forEach((_, axis) => {
+    const along = insideShares(window, axis, sizes[axis])
+    shares = shares.flatMap((outer) => along.map((inner) => outer * inner))
+  })
+  const taps = shares.length
+  const w = elementsOf(weight)
+  const first = new Float64Array(perGroup)
+  const second = new Float64Array(perGroup)
+  const summed = contracted(channels, [1, filters, ...kernel.map(() => 1)], (k) => {
+    for (let c = 0, at = k * perGroup * taps; c < perGroup; c++) {
+      let [sum, squares] = [0, 0]
+      for (let t = 0; t < taps; t++, at++) {
+        const v = w[at]!
+        sum += v * shares[t]!
+        squares += v * v * shares[t]!
+      }
+      first[c] = sum
+      second[c] = squares
+    }
+    const offset = Math.floor((k * groups) / filters) * perGroup
+    return { offset, length: perGroup, first, second }
+  })
+  return [withBias(summed, inputs[2]?.tensor)]
+}
+
+/**
+ * Convolution: x is N x C x D1 x D2 ..., the weight K x C/groups x k1 x k2 ..., the result N x K x ...
+ */
+export const conv = defineOp({
+  opType: 'Conv',
+  role: 'weight',
+  inputs: ['x', 'weight', 'bias'],
+  flow: ({ moving }) => bilinear(moving),
+  inferTypes: inferConv,
+  moments: convMoments,
+  samples: [
+    `g (float32[N, 3, 8, 9] x) => () <float32[4, 3, 3, 3] w = uniform(-1, 1, 1), float32[4] b = fill(1)> { a = Conv <pads = [1, 1, 1, 1], strides = [2, 2]> (x, w, b) c = Conv <auto_pad = "SAME_UPPER", strides = [2, 2]> (x, w) d = Conv <dilations = [2, 2]> (x, w) e = Conv <auto_pad = "SAME_LOWER"> (x, w) f = Conv <auto_pad = "VALID", strides = [3, 1]> (x, w) }`,
+    `g (float32[2, 4, 8] x) => () <float32[6, 2, 3] w = uniform(-1, 1, 1)> { a = Conv <group = 2, pads = [0, 1]> (x, w) }`,
+    `g (float32[1, 2, 4, 5, 6] x) => () <float32[3, 2, 1, 2, 3] w = uniform(-1, 1, 1)> { a = Conv(x, w) }`,
+    `g (float32[N, 3, H, W] x) => () <float32[4, 3, 3, 3] w = uniform(-1, 1, 1)> { a = Conv <pads = [1, 1, 1, 1]> (x, w) b = Conv <pads = [1, 1, 1, 1], strides = [2, 2]> (x, w) }`,
+  ],
+})
+
+/** Convolution with an activation, fused by ONNX Runtime. */
+export const fusedConv = defineOp({
+  opType: 'FusedConv',
+  domain: 'com.microsoft',
+  role: 'weight',
+  inputs: ['x', 'weight', 'bias', 'sum'],
+  flow: { x: 'nonlinear', weight: 'nonlinear', bias: 'nonlinear', sum: 'nonlinear' },
+  inferTypes: inferConv,
+  samples: [
+    `<opset_import: ["": 17, "com.microsoft": 1]> g (float32[2, 3, 8, 8] x) => () <float32[4, 3, 3, 3] w = uniform(-1, 1, 1), float32[4] b = fill(1)> { a = com.microsoft.FusedConv <activation = "Relu", pads = [1, 1, 1, 1]> (x, w, b) }`,
+  ],
+})
+
+/** Convolution of quantised values: only its type is followed. */
+export const quantisedConv = defineOp({
+  opType: ['ConvInteger', 'QLinearConv'],
+  role: 'weight',
+  inputs: ['...x'],
+  flow: { '...x': 'nonlinear' },
+  inferTypes: (context) => {
+    const { node, inputs } = context
+    const linear = node.opType === 'QLinearConv'
+    const shape = inferConv({
+      ...context,
+      inputs: [inputs[0] ?? {}, inputs[linear ? 3 : 1] ?? {}],
+    })[0]?.shape
+    return [{ dataType: linear ? inputs[7]?.dataType : 'int32', shape }]
+  },
+  samples: [
+    `g (uint8[2, 3, 8, 8] x) => () <uint8[4, 3, 3, 3] w = fill(3)> { a = ConvInteger <pads = [1, 1, 1, 1]> (x, w) }`,
+    `g (uint8[2, 3, 8, 8] x) => () <uint8[4, 3, 3, 3] w = fill(3), float32 s = {0.1}, uint8 z = {3}> { a = QLinearConv(x, s, z, w, s, z, s, z) }`,
+  ],
+})
+
+/**
+ * Transposed convolution: the weight is C x K/groups x k1 x k2 ...
+ * size = stride (in - 1) + output_padding + (k - 1) dilation + 1 - pads, or as `output_shape` says.
+ */
+export const convTranspose = defineOp({
+  opType: 'ConvTranspose',
+  role: 'weight',
+  inputs: ['x', 'weight', 'bias'],
+  flow: ({ moving }) => bilinear(moving),
+  inferTypes: ({ node, inputs: [x, weight] }) => {
+    const kernel = kernelOf(node, weight?.shape)
+    if (!kernel) return [{ dataType: x?.dataType }]
+    const ones = kernel.map(() => 1)
+    const zeros = kernel.map(() => 0)
+    const strides = intsAttribute(node, 'strides') ?? ones
+    const dilations = intsAttribute(node, 'dilations') ?? ones
+    const padding = intsAttribute(node, 'output_padding') ?? zeros
+    const pads = intsAttribute(node, 'pads') ?? [...zeros, ...zeros]
+    const shape = intsAttribute(node, 'output_shape')
+    const auto = stringAttribute(node, 'auto_pad') ?? 'NOTSET'
+    const filters = weight?.shape?.[1]
+    const out = kernel.map((k, i): Dim => {
+      if (shape) return shape.at(i - kernel.length)
+      const size = x?.shape?.[i + 2]
+      if (typeof size !== 'number') return undefined
+      if (auto.startsWith('SAME')) return size * strides[i]!
+      const whole = strides[i]! * (size - 1) + padding[i]! + (k - 1) * dilations[i]! + 1
+      return auto === 'VALID' ? whole : whole - pads[i]! - pads[i + kernel.length]!
+    })
+    const channels = typeof filters === 'number' ? filters * (intAttribute(node, 'group') ?? 1) : undefined
+    return [{ dataType: x?.dataType, shape: [x?.shape?.[0], channels, ...out] }]
+  },
+  moments: ({ node, inputs, spreads: [x, ...others] }) => {
+    const weight = inputs[1]?.tensor
+    if (!x || !weight || others.some((other) => other)) return []
+    const [inputsCount, perGroup, ...kernel] = weight.dims as [number, number, ...number[]]
+    const groups = intAttribute(node, 'group') ?? 1
+    const channels = refined(along(x, 1), 1, inputsCount)
+    if (!channels) return []
+    const taps = kernel.reduce((n, k) => n * k, 1)
+    const strides = intsAttribute(node, 'strides') ?? kernel.map(() => 1)
+    // Every output position is met by 1 / (product of strides) of the taps on average.
+    const share = 1 / strides.reduce((n, s) => n * s, 1)
+    const w = elementsOf(weight)
+    const length = inputsCount / groups
+    const first = new Float64Array(length)
+    const second = new Float64Array(length)
+    const summed = contracted(channels, [1, perGroup * groups, ...kernel.map(() => 1)], (k) => {
+      const group = Math.floor(k / perGroup)
+      for (let c = 0; c < length; c++) {
+        let [sum, squares] = [0, 0]
+        const start = ((group * length + c) * perGroup + (k % perGroup)) * taps
+        for (let at = start; at < start + taps; at++) {
+          sum += w[at]! * share
+          squares += w[at]! ** 2 * share
+        }
+        first[c] = sum
+        second[c] = squares
+      }
+      return { offset: group * length, length, first, second }
+    })
+    return [withBias(summed, inputs[2]?.tensor)]
+  },
+  samples: [
+    `g (float32[2, 3, 8, 9] x) => () <float32[3, 4, 3, 3] w = uniform(-1, 1, 1), float32[4] b = fill(1)> { a = ConvTranspose <pads = [1, 1, 1, 1], strides = [2, 2], output_padding = [1, 1]> (x, w, b) c = ConvTranspose <auto_pad = "SAME_UPPER", strides = [2, 2]> (x, w) d = ConvTranspose <output_shape = [16, 18], strides = [2, 2]> (x, w) e = ConvTranspose <dilations = [2, 2]> (x, w) }`,
+    `g (float32[N, 4, 8] x) => () <float32[4, 3, 3] w = uniform(-1, 1, 1)> { a = ConvTranspose <group = 2, auto_pad = "VALID"> (x, w) }`,
+  ],
+})

@@ -1,0 +1,191 @@
+import { type Dim, floatAttribute, intAttribute, stringAttribute } from '../ir/model.ts'
+import { elementsOf } from './conv.ts'
+import { defineOp, type Flow, type FlowContext, type TypeContext } from './define-op.ts'
+import { along, entriesOf, refined, transposed } from './layout.ts'
+import { broadcastShapes, type Shape } from './shapes.ts'
+import { affine, contracted, expanded, mergedDims, type Spread } from './spread.ts'
+
+const bilinear = ({ moving: [a, b] }: FlowContext): Flow => (a && b ? 'nonlinear' : 'linear')
+
+/** y = alpha A B + beta C, with A and B transposed where the attributes say so. */
+export const gemm = defineOp({
+  opType: 'Gemm',
+  role: 'weight',
+  inputs: ['a', 'b', 'c'],
+  flow: (context) => ({ a: bilinear(context), b: bilinear(context), c: 'linear' }),
+  inferTypes: ({ node, inputs: [a, b] }) => [
+    {
+      dataType: a?.dataType,
+      shape: [
+        a?.shape?.[intAttribute(node, 'transA') === 1 ? 1 : 0],
+        b?.shape?.[intAttribute(node, 'transB') === 1 ? 0 : 1],
+      ],
+    },
+  ],
+  moments: ({ node, inputs, spreads: [a, ...others] }) => {
+    const weight = inputs[1]?.tensor
+    if (!a || !weight || others.some((other) => other)) return []
+    const input = intAttribute(node, 'transA') === 1 ? transposed(a, [1, 0]) : a
+    const product = dense(input, elementsOf(weight), weight.dims, {
+      transposed: intAttribute(node, 'transB') === 1,
+      scale: floatAttribute(node, 'alpha') ?? 1,
+    })
+    const bias = inputs[2]?.tensor
+    if (!product || !bias) return [product]
+    const dims = mergedDims(product.dims, bias.dims)
+    const beta = floatAttribute(node, 'beta') ?? 1
+    if (!dims) return []
+    const values = entriesOf(bias.toNumbers(), bias.dims, dims).map((v) => v * beta)
+    return [affine(expanded(product, dims), new Float64Array(values.length).fill(1), values)]
+  },
+  samples: [
+    `g (float32[N, 5] x) => () <float32[5, 3] w = uniform(-1, 1, 1), float32[3, 5] v = uniform(-1, 1, 2), float32[3] b = fill(1)> { a = Gemm(x, w, b) c = Gemm <transB = 1, alpha = 0.5> (x, v) }`,
+    `g (float32[5, 2] x) => () <float32[5, 3] w = uniform(-1, 1, 1)> { a = Gemm <transA = 1> (x, w) }`,
+  ],
+})
+
+/** The last axis of a spread times a stored matrix (inputs x outputs, or transposed). */
+export function dense(
+  x: Spread,
+  w: ArrayLike<number>,
+  dims: readonly number[],
+  { transposed: swap = false, scale = 1 }: { transposed?: boolean; scale?: number } = {},
+): Spread | undefined {
+  if (dims.length !== 2) return undefined
+  const [inputs, outputs] = (swap ? [dims[1], dims[0]] : dims) as [number, number]
+  const last = x.dims.length - 1
+  const features = refined(along(x, last), last, inputs)
+  if (!features) return undefined
+  const first = new Float64Array(inputs)
+  const second = new Float64Array(inputs)
+  return contracted(features, features.dims.with(last, outputs), (k) => {
+    const [start, step] = swap ? [k * inputs, 1] : [k, outputs]
+    for (let c = 0, at = start; c < inputs; c++, at += step) {
+      first[c] = w[at]! * scale
+      second[c] = first[c]! ** 2
+    }
+    return { offset: 0, length: inputs, first, second }
+  })
+}
+
+/** Shape of the matrix product of the last two axes, earlier ones broadcast. */
+export function matMulShape(a: Shape | undefined, b: Shape | undefined): Shape | undefined {
+  if (!a || !b || a.length === 0 || b.length === 0) return undefined
+  const [left, right] = [a.length === 1 ? [1, ...a] : a, b.length === 1 ? [...b, 1] : b]
+  const batch = broadcastShapes([left.slice(0, -2), right.slice(0, -2)])
+  const rows: Dim[] = a.length === 1 ? [] : [left.at(-2)]
+  const columns: Dim[] = b.length === 1 ? [] : [right.at(-1)]
+  return batch && [...batch, ...rows, ...columns]
+}
+
+const swapped = (shape: Shape | undefined, swap: boolean): Shape | undefined =>
+  swap && shape && shape.length > 1 ? [...shape.slice(0, -2), shape.at(-1), shape.at(-2)] : shape
+
+/** Matrix product of the last two axes. */
+export const matMul = defineOp({
+  opType: 'MatMul',
+  role: 'weight',
+  inputs: ['a', 'b'],
+  flow: (context) => ({ a: bilinear(context), b: bilinear(context) }),
+  inferTypes: ({ inputs: [a, b] }) => [{ dataType: a?.dataType, shape: matMulShape(a?.shape, b?.shape) }],
+  moments: ({ inputs, spreads: [a, b] }) => {
+    const weight = inputs[1]?.tensor
+    return [a && !b && weight ? dense(a, elementsOf(weight), weight.dims) : undefined]
+  },
+  samples: [
+    `g (float32[N, 4, 5] x, float32[N, 5, 2] y, float32[5] v) => () <float32[5, 3] w = uniform(-1, 1, 1)> { a = MatMul(x, w) b = MatMul(x, y) c = MatMul(x, v) d = MatMul(v, w) }`,
+  ],
+})
+
+/** alpha A B with the last two axes transposed where the attributes say so, fused by ONNX Runtime. */
+export const fusedMatMul = defineOp({
+  opType: 'FusedMatMul',
+  domain: 'com.microsoft',
+  role: 'weight',
+  inputs: ['a', 'b'],
+  flow: (context) => ({ a: bilinear(context), b: bilinear(context) }),
+  inferTypes: ({ node, inputs: [a, b] }) => {
+    const flag = (name: string) => intAttribute(node, name) === 1
+    if (flag('transBatchA') || flag('transBatchB')) return [{ dataType: a?.dataType }]
+    return [
+      {
+        dataType: a?.dataType,
+        shape: matMulShape(swapped(a?.shape, flag('transA')), swapped(b?.shape, flag('transB'))),
+      },
+    ]
+  },
+  moments: ({ node, inputs, spreads: [a, b] }) => {
+    const weight = inputs[1]?.tensor
+    if (!a || b || !weight || intAttribute(node, 'transA') === 1) return []
+    return [
+      dense(a, elementsOf(weight), weight.dims, {
+        transposed: intAttribute(node, 'transB') === 1,
+        scale: floatAttribute(node, 'alpha') ?? 1,
+      }),
+    ]
+  },
+  samples: [
+    `<opset_import: ["": 17, "com.microsoft": 1]> g (float32[2, 4, 5] x, float32[2, 3, 5] y) => () { a = com.microsoft.FusedMatMul <transB = 1, alpha = 0.5> (x, y) }`,
+  ],
+})
+
+/** Matrix products of quantised values: only their types are followed. */
+export const quantisedMatMul = defineOp({
+  opType: ['MatMulInteger', 'QLinearMatMul'],
+  role: 'weight',
+  inputs: ['...x'],
+  flow: { '...x': 'nonlinear' },
+  inferTypes: ({ node, inputs }) => {
+    const linear = node.opType === 'QLinearMatMul'
+    return [
+      {
+        dataType: linear ? inputs[7]?.dataType : 'int32',
+        shape: matMulShape(inputs[0]?.shape, inputs[linear ? 3 : 1]?.shape),
+      },
+    ]
+  },
+  samples: [
+    `g (uint8[2, 4, 5] x, uint8[5, 3] y) => () <float32 s = {0.1}, uint8 z = {3}> { a = MatMulInteger(x, y) b = QLinearMatMul(x, s, z, y, s, z, s, z) }`,
+  ],
+})
+
+/** Sums of products over named axes. */
+export const einsum = defineOp({
+  opType: 'Einsum',
+  inputs: ['...x'],
+  flow: ({ moving }) => ({ '...x': moving.filter(Boolean).length > 1 ? 'nonlinear' : 'linear' }),
+  inferTypes: ({ node, inputs }: TypeContext) => {
+    const dataType = inputs[0]?.dataType
+    const equation = stringAttribute(node, 'equation')?.replaceAll(' ', '')
+    if (!equation || equation.includes('.')) return [{ dataType }]
+    const [left, right] = equation.split('->') as [string, string | undefined]
+    const terms = left.split(',')
+    const sizes = new Map<string, Dim>()
+    for (const [i, term] of terms.entries()) {
+      const shape = inputs[i]?.shape
+      if (!shape || shape.length !== term.length) continue
+      for (const [axis, letter] of [...term].entries()) {
+        const dim = shape[axis]
+        const known = sizes.get(letter)
+        // A size of 1 may stand for any other, so only another one settles it.
+        if (
+          known === undefined ||
+          known === 1 ||
+          (typeof known === 'string' && typeof dim === 'number' && dim !== 1)
+        )
+          sizes.set(letter, dim)
+      }
+    }
+    const letters = [...left.replaceAll(',', '')]
+    const output =
+      right ??
+      [...new Set(letters)]
+        .filter((l) => letters.filter((m) => m === l).length === 1)
+        .sort()
+        .join('')
+    return [{ dataType, shape: [...output].map((letter) => sizes.get(letter)) }]
+  },
+  samples: [
+    `g (float32[N, 4, 5] x, float32[N, 5, 2] y) => () { a = Einsum <equation = "bij,bjk->bik"> (x, y) b = Einsum <equation = "bij->bji"> (x) c = Einsum <equation = "bij, bjk"> (x, y) }`,
+  ],
+})

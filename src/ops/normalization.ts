@@ -1,0 +1,86 @@
+import { type Dim, intAttribute } from '../ir/model.ts'
+import { defineOp, type Known } from './define-op.ts'
+import { axisOf, broadcastShapes, type Shape, sameAsInput } from './shapes.ts'
+import { isQuiet, quiet } from './spread.ts'
+
+const vector = (channels: Dim): Shape => [channels]
+
+/**
+ * Normalisation of every channel by running statistics (or by the batch), then scale and shift:
+ * y = scale (x - mean) / sqrt(variance + epsilon) + shift. Its moments are analysis/predict's own affair.
+ */
+export const batchNormalization = defineOp({
+  opType: ['BatchNormalization'],
+  role: 'norm',
+  inputs: ['x', 'scale', 'shift', 'mean', 'variance'],
+  flow: { x: 'nonlinear', scale: 'nonlinear', shift: 'nonlinear', mean: 'nonlinear', variance: 'nonlinear' },
+  inferTypes: ({ inputs, node }) => {
+    const { dataType, shape } = inputs[0] ?? {}
+    const channels = inputs[1]?.shape?.[0] ?? shape?.[1]
+    return node.outputs.map((_, i) =>
+      i === 0 ? { dataType, shape } : { dataType: inputs[3]?.dataType ?? dataType, shape: vector(channels) },
+    )
+  },
+  samples: [
+    `g (float32[N, 3, 4, 4] x) => () <float32[3] one = fill(1), float32[3] zero = fill(0)> { y = BatchNormalization(x, one, zero, zero, one) }`,
+    `g (float32[N, 3] x) => () <float32[3] one = fill(1), float32[3] zero = fill(0)> { y = BatchNormalization(x, one, zero, zero, one) }`,
+  ],
+})
+
+/** Normalisation of every sample's channels, groups of channels, or last axes by their own moments. */
+export const sampleNormalization = defineOp({
+  opType: [
+    'InstanceNormalization',
+    'GroupNormalization',
+    'LpNormalization',
+    'MeanVarianceNormalization',
+    'LRN',
+    'RMSNormalization',
+  ],
+  role: 'norm',
+  inputs: ['x', 'scale', 'shift'],
+  flow: { x: 'nonlinear', scale: 'nonlinear', shift: 'nonlinear' },
+  inferTypes: sameAsInput,
+  moments: ({ spreads: [x] }) => [x && isQuiet(x) ? quiet(x.dims.length) : undefined],
+  samples: [
+    `g (float32[N, 4, 4, 4] x) => () <float32[4] one = fill(1), float32[4] zero = fill(0)> { a = InstanceNormalization(x, one, zero) b = LpNormalization(x) c = MeanVarianceNormalization(x) d = LRN <size = 3> (x) }`,
+    `<opset_import: ["": 21]> g (float32[N, 4, 4, 4] x) => () <float32[4] one = fill(1), float32[4] zero = fill(0)> { a = GroupNormalization <num_groups = 2> (x, one, zero) }`,
+    `<opset_import: ["": 23]> g (float32[N, 4] x) => () <float32[4] one = fill(1)> { a = RMSNormalization(x, one) }`,
+  ],
+})
+
+/** Normalisation over the axes from `axis` on; also gives mean and inverse standard deviation. */
+export const layerNormalization = defineOp({
+  opType: 'LayerNormalization',
+  role: 'norm',
+  inputs: ['x', 'scale', 'shift'],
+  flow: { x: 'nonlinear', scale: 'nonlinear', shift: 'nonlinear' },
+  inferTypes: ({ node, inputs: [x] }) => {
+    const shape = x?.shape
+    const axis = shape && axisOf(intAttribute(node, 'axis') ?? -1, shape.length)
+    const moments: Known = {
+      dataType: 'float32',
+      shape: axis === undefined ? undefined : shape?.map((dim, i) => (i < axis ? dim : 1)),
+    }
+    return node.outputs.map((_, i) => (i === 0 ? { dataType: x?.dataType, shape } : moments))
+  },
+  moments: ({ spreads: [x] }) => [x && isQuiet(x) ? quiet(x.dims.length) : undefined],
+  samples: [
+    `g (float32[N, 4, 8] x) => () <float32[8] one = fill(1), float32[8] zero = fill(0)> { a, m, s = LayerNormalization(x, one, zero) }`,
+  ],
+})
+
+/** Layer normalisations that ONNX Runtime fuses. */
+export const fusedNormalization = defineOp({
+  opType: ['SkipLayerNormalization', 'SkipSimplifiedLayerNormalization'],
+  domain: 'com.microsoft',
+  role: 'norm',
+  inputs: ['x', 'skip', '...rest'],
+  flow: { x: 'nonlinear', skip: 'nonlinear', '...rest': 'nonlinear' },
+  inferTypes: ({ inputs: [x, skip] }) => [
+    { dataType: x?.dataType, shape: broadcastShapes([x?.shape, skip?.shape]) },
+  ],
+  samples: [
+    `<opset_import: ["": 17, "com.microsoft": 1]> g (float32[2, 4, 8] x, float32[2, 4, 8] s) => () <float32[8] one = fill(1), float32[8] zero = fill(0)> { a = com.microsoft.SkipLayerNormalization(x, s, one, zero) b = com.microsoft.SkipSimplifiedLayerNormalization(x, s, one) }`,
+  ],
+})

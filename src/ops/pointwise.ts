@@ -1,0 +1,35 @@
+import type { Node } from '../ir/model.ts'
+import { defineOp, type Flow, type Op } from './define-op.ts'
+import { sameAsInput } from './shapes.ts'
+import { applied, type Stored } from './spread.ts'
+
+/** Functions of one variable: what each operator computes from an element and its attributes. */
+export type Functions = Readonly<Record<string, (node: Node) => (x: number) => number>>
+
+/** A family of operators that apply one function to every element; shape and element type stay. */
+export function definePointwise(
+  functions: Functions,
+  {
+    flow = 'nonlinear',
+    domain = '',
+    momentsBefore,
+    samples,
+  }: {
+    flow?: Flow
+    domain?: string
+    momentsBefore?: (node: Node, stored: Stored) => Stored | undefined
+    samples: readonly string[]
+  },
+): Op {
+  return defineOp({
+    opType: Object.keys(functions),
+    domain,
+    inputs: ['x'],
+    role: 'activation',
+    flow: { x: flow },
+    inferTypes: sameAsInput,
+    moments: ({ node, spreads: [x] }) => [x && applied(x, functions[node.opType]!(node))],
+    ...(momentsBefore ? { momentsBefore } : {}),
+    samples,
+  })
+}

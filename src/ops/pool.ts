@@ -1,0 +1,142 @@
+import { type Dim, intAttribute, stringAttribute } from '../ir/model.ts'
+import { defineOp, type Known, type MomentsContext, type TypeContext } from './define-op.ts'
+import { along } from './layout.ts'
+import { contracted, maximum, type Spread } from './spread.ts'
+import { insideShares, kernelOf, outputSizes, windowOf } from './window.ts'
+
+function inferPool({ node, inputs: [x], opset }: TypeContext): readonly Known[] {
+  const kernel = kernelOf(node)
+  const shape = x?.shape
+  if (!kernel || !shape) return [{ dataType: x?.dataType }]
+  const sizes = shape.slice(2)
+  const out = outputSizes(windowOf(node, kernel, sizes), sizes, stringAttribute(node, 'auto_pad'))
+  // Before opset 7 nothing says how windows at the border round.
+  return node.outputs.map((_, i) => ({
+    dataType: i === 0 ? x?.dataType : 'int64',
+    shape: opset < 1 ? undefined : [shape[0], shape[1], ...out],
+  }))
+}
+
+/** Mean over a window; padding counts only if `count_include_pad` says so. */
+export const averagePool = defineOp({
+  opType: 'AveragePool',
+  role: 'pool',
+  inputs: ['x'],
+  flow: { x: 'linear' },
+  inferTypes: inferPool,
+  moments: ({ node, inputs, spreads: [x] }) => {
+    const kernel = kernelOf(node)
+    if (!x || !kernel) return []
+    const sizes: readonly Dim[] = inputs[0]?.shape?.slice(2) ?? kernel.map(() => undefined)
+    const window = windowOf(node, kernel, sizes)
+    const inside = kernel.reduce((n, _, axis) => {
+      const shares = insideShares(window, axis, sizes[axis])
+      return n * shares.reduce((a, b) => a + b, 0)
+    }, 1)
+    const taps = kernel.reduce((n, k) => n * k, 1)
+    // With padding counted every window divides by all its taps, without by those inside (on average).
+    const counted = intAttribute(node, 'count_include_pad') === 1
+    const [first, second] = counted ? [inside / taps, inside / taps ** 2] : [1, 1 / inside]
+    const channels = along(x, 1)
+    return [
+      contracted(channels, channels.dims, (k) => ({
+        offset: k,
+        length: 1,
+        first: [first],
+        second: [second],
+      })),
+    ]
+  },
+  samples: [
+    `g (float32[N, 3, 9, 8] x) => () { a = AveragePool <kernel_shape = [2, 2], strides = [2, 2]> (x) b = AveragePool <kernel_shape = [3, 3], pads = [1, 1, 1, 1], strides = [2, 2], ceil_mode = 1> (x) c = AveragePool <kernel_shape = [3, 3], auto_pad = "SAME_UPPER"> (x) }`,
+  ],
+})
+
+/** A maximum over this many neighbours acts like one over its square root of independent values. */
+const effectiveCount = (neighbours: number) => Math.max(1, Math.sqrt(neighbours))
+
+function momentsOfMaximum(
+  { spreads: [x], assume }: MomentsContext,
+  neighbours: number | undefined,
+): (Spread | undefined)[] {
+  if (!x || neighbours === undefined) return []
+  assume('what a max pool does to means and variances is estimated from the size of its window')
+  return [maximum(along(x, 1), effectiveCount(neighbours))]
+}
+
+/** Largest element of a window. */
+export const maxPool = defineOp({
+  opType: 'MaxPool',
+  role: 'pool',
+  inputs: ['x'],
+  flow: { x: 'pooling' },
+  inferTypes: inferPool,
+  moments: (context) =>
+    momentsOfMaximum(
+      context,
+      kernelOf(context.node)?.reduce((n, k) => n * k, 1),
+    ),
+  samples: [
+    `g (float32[N, 3, 9, 8] x) => () { a = MaxPool <kernel_shape = [2, 2], strides = [2, 2]> (x) b, i = MaxPool <kernel_shape = [3, 3], pads = [1, 1, 1, 1], strides = [2, 2], ceil_mode = 1> (x) c = MaxPool <kernel_shape = [3, 3], dilations = [2, 2]> (x) }`,
+    `g (float32[N, 3, 9] x) => () { a = MaxPool <kernel_shape = [2], strides = [2], auto_pad = "SAME_UPPER"> (x) }`,
+  ],
+})
+
+/** p-norm of a window. */
+export const lpPool = defineOp({
+  opType: 'LpPool',
+  role: 'pool',
+  inputs: ['x'],
+  flow: { x: 'pooling' },
+  inferTypes: inferPool,
+  samples: [`g (float32[N, 3, 9, 8] x) => () { a = LpPool <kernel_shape = [2, 2], strides = [2, 2]> (x) }`],
+})
+
+const inferGlobal = ({ inputs: [x] }: TypeContext): readonly Known[] => [
+  { dataType: x?.dataType, shape: x?.shape?.map((dim, axis) => (axis < 2 ? dim : 1)) },
+]
+
+/** Mean of every channel. */
+export const globalAveragePool = defineOp({
+  opType: 'GlobalAveragePool',
+  role: 'pool',
+  inputs: ['x'],
+  flow: { x: 'linear' },
+  inferTypes: inferGlobal,
+  moments: ({ inputs, spreads: [x] }) => {
+    const sizes = inputs[0]?.shape?.slice(2)
+    if (!x) return []
+    const channels = along(x, 1)
+    const positions = sizes?.every((d) => typeof d === 'number')
+      ? (sizes as number[]).reduce((n, d) => n * d, 1)
+      : undefined
+    if (positions === undefined) return []
+    return [
+      contracted(channels, channels.dims, (k) => ({
+        offset: k,
+        length: 1,
+        first: [1],
+        second: [1 / positions],
+      })),
+    ]
+  },
+  samples: [`g (float32[N, 3, 4, 4] x) => () { a = GlobalAveragePool(x) }`],
+})
+
+/** Largest element or p-norm of every channel. */
+export const globalPool = defineOp({
+  opType: ['GlobalMaxPool', 'GlobalLpPool'],
+  role: 'pool',
+  inputs: ['x'],
+  flow: { x: 'pooling' },
+  inferTypes: inferGlobal,
+  moments: (context) => {
+    const sizes = context.inputs[0]?.shape?.slice(2)
+    if (context.node.opType !== 'GlobalMaxPool' || !sizes?.every((d) => typeof d === 'number')) return []
+    return momentsOfMaximum(
+      context,
+      (sizes as number[]).reduce((n, d) => n * d, 1),
+    )
+  },
+  samples: [`g (float32[N, 3, 4, 4] x) => () { a = GlobalMaxPool(x) b = GlobalLpPool(x) }`],
+})

@@ -1,0 +1,158 @@
+import { intAttribute } from '../ir/model.ts'
+import { defineOp, type Known, type TypeContext } from './define-op.ts'
+import { renamed } from './layout.ts'
+import { axesOf, axisOf, intsFrom, productOf, type Shape, unknownShape } from './shapes.ts'
+import { collapsed, contracted, type Spread } from './spread.ts'
+
+/** Axes that a reduction takes away: all of them, none, or those given; undefined if that is not known. */
+function reducedAxes(context: TypeContext, rank: number): readonly number[] | undefined {
+  const { given, values } = intsFrom(context, 'axes', 1)
+  const all = Array.from({ length: rank }, (_, axis) => axis)
+  const none = intAttribute(context.node, 'noop_with_empty_axes') === 1 ? [] : all
+  if (!given) return none
+  if (!values) return undefined
+  return values.length === 0 ? none : axesOf(values, rank)
+}
+
+function inferReduce(context: TypeContext): readonly Known[] {
+  const { node, inputs } = context
+  const { dataType, shape } = inputs[0] ?? {}
+  const keep = intAttribute(node, 'keepdims') !== 0
+  if (!shape) return [{ dataType }]
+  const axes = reducedAxes(context, shape.length)
+  if (!axes) {
+    const length = inputs[1]?.shape?.[0]
+    if (keep) return [{ dataType, shape: unknownShape(shape.length) }]
+    return [{ dataType, shape: typeof length === 'number' ? unknownShape(shape.length - length) : undefined }]
+  }
+  const kept: Shape = keep
+    ? shape.map((dim, axis) => (axes.includes(axis) ? 1 : dim))
+    : shape.filter((_, axis) => !axes.includes(axis))
+  const contents = inputs[0]?.contents
+  const numbers = contents?.every((dim) => typeof dim === 'number') ? (contents as number[]) : undefined
+  const whole = axes.length === shape.length && numbers
+  const value = !whole
+    ? undefined
+    : node.opType === 'ReduceProd'
+      ? numbers.reduce((a, b) => a * b, 1)
+      : node.opType === 'ReduceSum'
+        ? numbers.reduce((a, b) => a + b, 0)
+        : undefined
+  return [{ dataType, shape: kept, contents: value === undefined ? undefined : [value] }]
+}
+
+/** The mean (or sum) of a spread over `axes` of a value of shape `shape`. */
+export function reduced(
+  spread: Spread,
+  shape: Shape | undefined,
+  axes: readonly number[],
+  { keep, sum }: { keep: boolean; sum: boolean },
+): Spread | undefined {
+  const positions = productOf(axes.map((axis) => shape?.[axis]))
+  if (typeof positions !== 'number') return undefined
+  const template = spread.dims.map((dim, axis) => (axes.includes(axis) ? 1 : dim))
+  const coarse = collapsed(spread, template)
+  const [first, second] = sum ? [positions, positions] : [1, 1 / positions]
+  const total = contracted(coarse, template, (k) => ({
+    offset: k,
+    length: 1,
+    first: [first],
+    second: [second],
+  }))
+  return (
+    total &&
+    (keep
+      ? total
+      : renamed(
+          total,
+          template.filter((_, axis) => !axes.includes(axis)),
+        ))
+  )
+}
+
+/** Mean or sum over axes, which are an attribute before opset 18 (sum: 13) and an input since. */
+export const reduceLinear = defineOp({
+  opType: ['ReduceMean', 'ReduceSum'],
+  inputs: ['x', 'axes'],
+  flow: { x: 'linear', axes: 'none' },
+  inferTypes: inferReduce,
+  moments: (context) => {
+    const [x] = context.spreads
+    const shape = context.inputs[0]?.shape
+    const axes = shape && reducedAxes(context, shape.length)
+    if (!x || !axes) return []
+    const keep = intAttribute(context.node, 'keepdims') !== 0
+    return [reduced(x, shape, axes, { keep, sum: context.node.opType === 'ReduceSum' })]
+  },
+  samples: [
+    `g (float32[N, 3, 4, 5] x) => () <int64[2] axes = {2, -1}> { a = ReduceMean <axes = [2, 3]> (x) b = ReduceMean <axes = [-1], keepdims = 0> (x) c = ReduceSum(x, axes) d = ReduceSum <keepdims = 0> (x, axes) e = ReduceMean(x) f = ReduceSum <noop_with_empty_axes = 1> (x) }`,
+    `<opset_import: ["": 18]> g (float32[N, 3, 4, 5] x) => () <int64[2] axes = {2, -1}> { a = ReduceMean(x, axes) }`,
+    `<opset_import: ["": 11]> g (float32[N, 3, 4, 5] x) => () { a = ReduceSum <axes = [1]> (x) }`,
+  ],
+})
+
+/** Other reductions over axes. */
+export const reduce = defineOp({
+  opType: [
+    'ReduceMax',
+    'ReduceMin',
+    'ReduceProd',
+    'ReduceL1',
+    'ReduceL2',
+    'ReduceLogSum',
+    'ReduceLogSumExp',
+    'ReduceSumSquare',
+  ],
+  inputs: ['x', 'axes'],
+  flow: { x: 'nonlinear', axes: 'none' },
+  inferTypes: inferReduce,
+  samples: [
+    `g (float32[N, 3, 4, 5] x) => () { a = ReduceMax <axes = [2, 3]> (x) b = ReduceMin <axes = [1], keepdims = 0> (x) c = ReduceL2 <axes = [1]> (x) d = ReduceProd(x) e = ReduceLogSumExp <axes = [1]> (x) f = ReduceSumSquare <axes = [1]> (x) h = ReduceL1 <axes = [1]> (x) i = ReduceLogSum <axes = [1]> (x) }`,
+    `<opset_import: ["": 18]> g (float32[N, 3, 4, 5] x) => () <int64[1] axes = {1}> { a = ReduceMax(x, axes) }`,
+  ],
+})
+
+/** Position of the largest or smallest element along an axis. */
+export const argMax = defineOp({
+  opType: ['ArgMax', 'ArgMin'],
+  inputs: ['x'],
+  flow: { x: 'nonlinear' },
+  inferTypes: ({ node, inputs: [x] }) => {
+    const shape = x?.shape
+    const axis = shape && axisOf(intAttribute(node, 'axis') ?? 0, shape.length)
+    const keep = intAttribute(node, 'keepdims') !== 0
+    if (!shape || axis === undefined) return [{ dataType: 'int64' }]
+    return [{ dataType: 'int64', shape: keep ? shape.with(axis, 1) : shape.toSpliced(axis, 1) }]
+  },
+  samples: [
+    `g (float32[N, 3, 4] x) => () { a = ArgMax <axis = 1> (x) b = ArgMin <axis = -1, keepdims = 0> (x) }`,
+  ],
+})
+
+/** The k largest or smallest elements along an axis and their positions. */
+export const topK = defineOp({
+  opType: 'TopK',
+  inputs: ['x', 'k'],
+  flow: { x: 'nonlinear', k: 'none' },
+  inferTypes: (context) => {
+    const { node, inputs } = context
+    const { dataType, shape } = inputs[0] ?? {}
+    const axis = shape && axisOf(intAttribute(node, 'axis') ?? -1, shape.length)
+    const k = intsFrom(context, 'k', 1).values?.[0]
+    const out = shape && axis !== undefined ? shape.with(axis, k) : undefined
+    return [
+      { dataType, shape: out },
+      { dataType: 'int64', shape: out },
+    ]
+  },
+  samples: [`g (float32[N, 5] x) => () <int64[1] k = {2}> { a, i = TopK(x, k) }`],
+})
+
+/** Running sums along an axis. */
+export const cumSum = defineOp({
+  opType: 'CumSum',
+  inputs: ['x', 'axis'],
+  flow: { x: 'linear', axis: 'none' },
+  inferTypes: ({ inputs: [x] }) => [{ dataType: x?.dataType, shape: x?.shape }],
+  samples: [`g (float32[N, 5] x) => () <int64 axis = {1}> { a = CumSum(x, axis) }`],
+})
