@@ -259,23 +259,29 @@ export class Gathering {
       return values
     }
     for (const [probe, moments] of this.#moments) {
-      const means = floats(probe.means)
-      const squares = floats(probe.squares)
-      const rows = means.length / probe.width
+      const values = floats(probe.output)
+      const rows = values.length / probe.width
       for (let row = 0; row < rows; row++) {
         // Where a layer sees several rows a sample (time steps), those of one sample stay in one group.
         const sample = this.#samples + Math.floor((row * size) / rows)
-        moments.add(sample % jackknifeGroups, means, squares, row * probe.width + probe.offset)
+        moments.add(sample % jackknifeGroups, values, row * probe.width + probe.offset)
       }
     }
     this.#samples += size
   }
 
-  momentsOf({ parts }: ProbedNorm, without?: number): NormMoments {
+  momentsOf({ norm, parts, folded }: ProbedNorm, without?: number): NormMoments {
     const pieces = parts.map((part) => this.#moments.get(part)!.moments(without))
-    if (pieces.length === 1) return pieces[0]!
-    const join = (key: 'mean' | 'variance') => Float64Array.from(pieces.flatMap((piece) => [...piece[key]]))
-    return { mean: join('mean'), variance: join('variance') }
+    const join = (key: 'mean' | 'variance') =>
+      pieces.length === 1 ? pieces[0]![key] : Float64Array.from(pieces.flatMap((piece) => [...piece[key]]))
+    const [mean, variance] = [join('mean'), join('variance')]
+    if (!folded) return { mean, variance }
+    // What was seen is y = scale * (x - stored mean) / deviation + shift.
+    const slope = norm.variance!.map((v, c) => Math.sqrt(v + norm.epsilon) / norm.scale![c]!)
+    return {
+      mean: mean.map((m, c) => (m - norm.shift![c]!) * slope[c]! + norm.mean![c]!),
+      variance: variance.map((v, c) => v * slope[c]! ** 2),
+    }
   }
 
   groupsOf({ parts }: ProbedNorm): number[] {

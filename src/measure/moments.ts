@@ -23,12 +23,12 @@ export class Moments {
     this.#samples = new Float64Array(groups)
   }
 
-  /** Adds one sample: C means and C mean squares over its positions, found in the arrays from `at` on. */
-  add(group: number, means: ArrayLike<number>, squares: ArrayLike<number>, at: number): void {
+  /** Adds one sample: C means over its positions, then C mean squares, found in `values` from `at` on. */
+  add(group: number, values: ArrayLike<number>, at: number): void {
     const base = group * this.channels
     for (let c = 0; c < this.channels; c++) {
-      this.#sum[base + c]! += means[at + c]!
-      this.#square[base + c]! += squares[at + c]!
+      this.#sum[base + c]! += values[at + c]!
+      this.#square[base + c]! += values[at + this.channels + c]!
     }
     this.#samples[group]! += 1
   }

@@ -10,18 +10,19 @@ export interface Probe {
   readonly channels: number
   /** C numbers that are subtracted before squaring. */
   readonly center: Float64Array
-  /** Outputs with the means and the mean squares over positions: N x (channels of all probes in it) x 1 x ... */
-  readonly means: string
-  readonly squares: string
-  /** First channel of this probe in those outputs, of how many. */
+  /** Output with means and mean squares over positions: N x (twice the channels of all probes in it) x 1 x ... */
+  readonly output: string
+  /** Where the C means of this probe begin along that axis, the C mean squares behind them; of how many. */
   readonly offset: number
   width: number
 }
 
 export interface ProbedNorm {
   readonly norm: Norm
-  /** Stretches that make up the channels of the norm's input, in order. */
+  /** Stretches that make up the channels of the norm's input, in order; or of its output, if `folded`. */
   readonly parts: readonly Probe[]
+  /** The output is probed: input and output are tied by the norm's affine map. */
+  readonly folded: boolean
 }
 
 export interface Probed {
@@ -42,24 +43,15 @@ const largestMean = 4
  *
  * Written so that ONNX Runtime keeps its blocked layout (global average pools and products of equal shapes have
  * blocked kernels), so that one value is probed once however many norms read it, and so that concatenated channels
- * are probed where they arise: in a DenseNet every feature map once, not once for each layer behind it.
+ * are probed where they arise: in a DenseNet every feature map once, not once for each layer behind it. A norm that
+ * ONNX Runtime folds into the convolution in front of it is probed at its output, which leaves that fusion alone.
  */
 export function probe(model: Model, facts: Pick<Facts, 'norms' | 'nested' | 'types'>): Probed {
   const build = new GraphBuilder(model)
   const uses = usesOf(model.graph)
   const probes: Probe[] = []
   const byValue = new Map<string, Probe>()
-  const groups = new Map<
-    string,
-    {
-      means: string[]
-      squares: string[]
-      meansOutput: string
-      squaresOutput: string
-      members: Probe[]
-      width: number
-    }
-  >()
+  const groups = new Map<string, { output: string; values: string[]; members: Probe[]; width: number }>()
   const norms: ProbedNorm[] = []
   const unmeasured: { label: string; reason: string }[] = []
   const pending: (() => void)[] = []
@@ -72,8 +64,18 @@ export function probe(model: Model, facts: Pick<Facts, 'norms' | 'nested' | 'typ
       })
       continue
     }
-    const parts = partsOf(norm.node.inputs[0]!, norm.mean, norm.variance)
-    norms.push({ norm, parts })
+    const { mean, variance, scale, shift } = norm
+    if (scale && shift && isFolded(norm)) {
+      const parts = partsOf(
+        norm.key,
+        shift,
+        scale.map((gamma) => gamma * gamma),
+      )
+      norms.push({ norm, parts, folded: true })
+      continue
+    }
+    const parts = partsOf(norm.node.inputs[0]!, mean, variance)
+    norms.push({ norm, parts, folded: false })
   }
   for (const { label, inside } of facts.nested.norms)
     unmeasured.push({ label, reason: `it lies in a branch of '${inside.join("' / '")}' that may not run` })
@@ -81,12 +83,12 @@ export function probe(model: Model, facts: Pick<Facts, 'norms' | 'nested' | 'typ
   build.nodes.push(...model.graph.nodes)
   for (const emit of pending) emit()
   const outputs: ValueInfo[] = []
-  for (const group of groups.values()) {
-    join(group.means, group.meansOutput)
-    join(group.squares, group.squaresOutput)
-    for (const member of group.members) member.width = group.width
-    for (const name of [group.meansOutput, group.squaresOutput])
-      outputs.push({ name, type: { dataType: 'float32' } })
+  for (const { output, values, members, width } of groups.values()) {
+    // One output for both: ONNX Runtime orders nodes by depth-first search from the outputs, and with two of them it
+    // would come back for the second one's pools at the very end, with every activation of the net kept until then.
+    build.op('Concat', values, { axis: 1 }, output)
+    for (const member of members) member.width = width
+    outputs.push({ name: output, type: { dataType: 'float32' } })
   }
   const graph = {
     ...model.graph,
@@ -96,9 +98,24 @@ export function probe(model: Model, facts: Pick<Facts, 'norms' | 'nested' | 'typ
   }
   return { model: { ...model, graph }, probes, norms, unmeasured }
 
-  function join(values: readonly string[], output: string): void {
-    if (values.length === 1) build.op('Identity', [values[0]!], {}, output)
-    else build.op('Concat', values, { axis: 1 }, output)
+  /** Whether ONNX Runtime will fold the norm into a convolution, and its input can be told from its output. */
+  function isFolded({ key, mean, variance, scale, shift }: Norm): boolean {
+    const node = uses.producer(key)
+    if (!node || !node.inputs.slice(1).every((input) => model.graph.initializers.has(input))) return false
+    let value = node.inputs[0]!
+    let producer = uses.producer(value)
+    while (producer?.opType === 'Identity' && uses.consumers(value).length === 1 && !uses.isOutput(value)) {
+      value = producer.inputs[0]!
+      producer = uses.producer(value)
+    }
+    const alone = uses.consumers(value).length === 1 && !uses.isOutput(value)
+    if (producer?.opType !== 'Conv' || !alone || !model.graph.initializers.has(producer.inputs[1]!))
+      return false
+    const limit = largestMean ** 2
+    return scale!.every(
+      (gamma, c) =>
+        gamma !== 0 && shift![c]! ** 2 <= limit * gamma ** 2 && mean![c]! ** 2 <= limit * variance![c]!,
+    )
   }
 
   function partsOf(value: string, mean: Float64Array, variance: Float64Array): Probe[] {
@@ -138,14 +155,7 @@ export function probe(model: Model, facts: Pick<Facts, 'norms' | 'nested' | 'typ
     const key = `${rank ?? 'any'}:${rank === undefined ? value : (type?.shape?.[0] ?? value)}`
     let group = groups.get(key)
     if (!group) {
-      group = {
-        means: [],
-        squares: [],
-        meansOutput: build.fresh('probe_means'),
-        squaresOutput: build.fresh('probe_squares'),
-        members: [],
-        width: 0,
-      }
+      group = { output: build.fresh('probe'), values: [], members: [], width: 0 }
       groups.set(key, group)
     }
     const centered = mean.some((m, c) => m * m > largestMean ** 2 * variance[c]!)
@@ -153,20 +163,18 @@ export function probe(model: Model, facts: Pick<Facts, 'norms' | 'nested' | 'typ
       value,
       channels,
       center: centered ? Float64Array.from(mean, Math.fround) : new Float64Array(channels),
-      means: group.meansOutput,
-      squares: group.squaresOutput,
+      output: group.output,
       offset: group.width,
       width: 0,
     }
-    group.width += channels
+    group.width += 2 * channels
     group.members.push(made)
-    const { means, squares } = group
+    const { values } = group
     pending.push(() => {
       const x = centered ? subtract(asFloat32(value, type), made.center) : asFloat32(value, type)
       const spatial = rank === undefined ? build.reshape(x, [0, 0, -1]) : x
       const pooled = (v: string) => (rank === 2 ? v : build.op('GlobalAveragePool', [v]))
-      means.push(pooled(spatial))
-      squares.push(pooled(build.mul(spatial, spatial)))
+      values.push(pooled(spatial), pooled(build.mul(spatial, spatial)))
     })
     return made
   }
