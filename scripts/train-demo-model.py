@@ -101,7 +101,7 @@ def main():
     model = PreResNet(x.shape[1], ratio=options.ratio)
     batch = 64
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4, nesterov=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.2, total_steps=options.epochs * (len(x) // batch))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=options.epochs * (len(x) // batch))
     for epoch in range(options.epochs):
         model.train()
         start, total = time.time(), 0.0
@@ -123,7 +123,11 @@ def main():
         accuracy, loss = score(net, test_x, test_y)
         print(f"{name}: accuracy {accuracy:.4f}, cross entropy {loss:.4f}")
 
-    model.train()
+    # BN in eval mode: in train mode the exporter's own run would move the running statistics before writing them.
+    model.eval()
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.train()
     torch.onnx.export(
         model,
         x[:2].float() / 255,

@@ -23,26 +23,24 @@ import { storedMoments } from './stored-moments.ts'
 
 /** What is known of a value on the way through the graph. */
 interface State {
-  /** Undefined if it cannot be told; `reason` then says why. */
+  /** Undefined if it cannot be told; `lost` then says why, unless no noise has reached it. */
   readonly spread?: Spread | undefined
-  readonly reason?: string | undefined
-  /** Noises that have reached it since the last norm. */
-  readonly carried: ReadonlySet<Noise>
-  /** Those among them of which the spread does not know, and why. */
-  readonly missed: ReadonlySet<Noise>
-  readonly missedBecause?: string | undefined
+  readonly lost?: string | undefined
+  /** Why something that noise did further up is not in the spread. */
+  readonly gap?: string | undefined
   readonly assumptions: ReadonlySet<string>
 }
 
-const nothing: ReadonlySet<never> = new Set<never>()
+const noAssumptions: ReadonlySet<string> = new Set()
+const still: State = { assumptions: noAssumptions }
 
-const union = <T>(sets: readonly ReadonlySet<T>[]): ReadonlySet<T> => {
-  const filled = sets.filter(({ size }) => size > 0)
-  if (filled.length < 2) return filled[0] ?? (nothing as ReadonlySet<T>)
-  return new Set(filled.flatMap((set) => [...set]))
+function union(sets: readonly ReadonlySet<string>[]): ReadonlySet<string> {
+  const filled = [...new Set(sets)].filter(({ size }) => size > 0)
+  return filled.length < 2 ? (filled[0] ?? noAssumptions) : new Set(filled.flatMap((set) => [...set]))
 }
 
-const including = <T>(set: ReadonlySet<T>, item: T): ReadonlySet<T> => (set.has(item) ? set : new Set([...set, item]))
+const including = (set: ReadonlySet<string>, text: string): ReadonlySet<string> =>
+  set.has(text) ? set : new Set([...set, text])
 
 /**
  * Predicts for every norm that noise reaches which variance it sees with all noise off, the file as it stands, from
@@ -50,7 +48,7 @@ const including = <T>(set: ReadonlySet<T>, item: T): ReadonlySet<T> => (set.has(
  *
  * One sweep in graph order keeps mean and variance of every channel in both modes (see ops/spread.ts). What a norm
  * stored settles the train moments of what it normalises; what it gives out has mean `shift` and variance `scale`^2 in
- * train mode, and in eval mode what its input predicts.
+ * train mode, and in eval mode what its input predicts. Where a step has no formula the norms behind are unpredicted.
  */
 export function predictions(
   model: Model,
@@ -64,78 +62,79 @@ export function predictions(
     pathsTo: ReadonlyMap<string, readonly NoisePath[]>
   },
 ): ReadonlyMap<string, Prediction | Unpredicted> {
+  const found = new Map<string, Prediction | Unpredicted>()
+  if (noises.length === 0) return found
   const known = knownValues(model)
   const stored = storedMoments(model, { known, noises, norms })
+  const { nodes, inputs, initializers } = model.graph
   const states = new Map<string, State>()
-  const found = new Map<string, Prediction | Unpredicted>()
   const normOf = new Map(norms.map((norm) => [norm.node, norm]))
   const noiseOf = new Map(noises.map((noise) => [noise.nodes.at(-1)!, noise]))
   const inside = new Set(noises.flatMap((noise) => noise.nodes.slice(0, -1)))
   const opset = opsetOf(model)
+  const readsOf = (node: Node) => {
+    const noise = noiseOf.get(node)
+    return noise ? [noise.input] : valuesReadBy(node)
+  }
+  const lastRead = new Map<string, number>()
+  for (const [i, node] of nodes.entries())
+    if (!inside.has(node)) for (const value of readsOf(node)) lastRead.set(value, i)
 
   const settle = (value: string, state: State): void => {
     const moments = stored.get(value)
-    states.set(value, moments ? settled(state, moments) : state)
+    const next = moments ? settled(state, moments) : state
+    // What was assumed on the way does not matter where both modes are the same anyway.
+    const isSame = next.spread && isQuiet(next.spread) && !next.gap
+    states.set(value, isSame ? { ...next, assumptions: noAssumptions } : next)
   }
 
-  for (const { name, type } of model.graph.inputs) {
-    if (model.graph.initializers.has(name)) continue
+  for (const { name, type } of inputs) {
     const rank = type?.shape?.length
-    settle(name, { ...still, ...(rank === undefined ? {} : { spread: quiet(rank) }) })
+    if (!initializers.has(name)) settle(name, rank === undefined ? still : { ...still, spread: quiet(rank) })
   }
-  for (const node of model.graph.nodes) {
+  for (const [i, node] of nodes.entries()) {
     if (inside.has(node)) continue
     const noise = noiseOf.get(node)
     const norm = normOf.get(node)
     if (noise) settle(noise.output, behindNoise(states.get(noise.input) ?? still, noise))
     else if (norm) {
       const state = states.get(node.inputs[0] ?? '') ?? still
-      const paths = pathsTo.get(norm.key) ?? []
-      const prediction = predicted(norm, state, paths)
-      if (paths.length > 0) found.set(norm.key, prediction)
-      settle(keyOf(node), behindNorm(norm, state, prediction, known.get(node.inputs[0] ?? '')))
+      const isReached = (pathsTo.get(norm.key)?.length ?? 0) > 0
+      const prediction = predicted(norm, state)
+      if (isReached) found.set(norm.key, prediction)
+      const rank = known.get(node.inputs[0] ?? '')?.shape?.length
+      settle(keyOf(node), behindNorm(norm, state, { prediction, isReached, rank }))
     } else behindNode(node, { states, known, stored, opset, settle })
+    for (const value of readsOf(node)) if (lastRead.get(value) === i) states.delete(value)
   }
   return found
 }
 
-const still: State = { carried: nothing, missed: nothing, assumptions: nothing }
-
 /** The state of a value whose train moments are stored. */
 function settled(state: State, moments: Stored): State {
   if (state.spread) return { ...state, spread: closedBy(state.spread, moments) }
-  if (state.carried.size === 0) return { ...state, spread: steady(moments), reason: undefined }
   return {
-    ...state,
+    assumptions: state.assumptions,
     spread: steady(moments),
-    reason: undefined,
-    missed: state.carried,
-    missedBecause: state.reason,
+    gap: state.gap ?? state.lost,
   }
 }
 
 function behindNoise(state: State, noise: Noise): State {
-  const carried = including(state.carried, noise)
   const { value } = noise.parameter
   if (value === undefined)
     return {
       ...state,
-      carried,
       spread: undefined,
-      reason: `the file does not fix the ${noise.parameter.name} of '${noise.label}'`,
+      lost: `the file does not fix the ${noise.parameter.name} of '${noise.label}'`,
     }
-  if (!state.spread) return { ...state, carried, reason: state.reason ?? unknownRank(noise.label) }
+  if (!state.spread) return { ...state, lost: state.lost ?? rankUnknown(`'${noise.label}'`) }
   const spread = perturbed(state.spread, noiseUnit(noise.kind).outcomes(value), noise.sharing)
-  return {
-    ...state,
-    carried,
-    spread,
-    reason: spread ? undefined : varianceUnknown(`'${noise.label}'`),
-  }
+  return { ...state, spread, lost: spread ? undefined : varianceUnknown(`'${noise.label}'`) }
 }
 
-const unknownRank = (label: string) =>
-  `the number of dimensions of what reaches '${label}' is not known; run shape inference on the file first`
+const rankUnknown = (where: string) =>
+  `the number of dimensions of what reaches ${where} is not known; run shape inference on the file first`
 
 const varianceUnknown = (where: string) =>
   `the variance of what reaches ${where} is not in the file: no BatchNormalization in front of it or behind it tells`
@@ -159,21 +158,17 @@ function behindNode(
   const read = valuesReadBy(node).flatMap((value) => states.get(value) ?? [])
   // Constants, and what is computed from them.
   if (read.length === 0) return
-  const op = opOf(node)
-  const inputs = node.inputs.map((input) => known.get(input) ?? {})
   const spreads = node.inputs.map((input) => states.get(input)?.spread)
   const outputs = node.outputs.map((output) => known.get(output) ?? {})
-  const carried = union(read.map((state) => state.carried))
-  const missed = union(read.map((state) => state.missed))
-  const missedBecause = read.find((state) => state.missedBecause)?.missedBecause
+  const lost = read.find((state) => state.lost)?.lost
+  const gap = read.find((state) => state.gap)?.gap
   let assumptions = union(read.map((state) => state.assumptions))
-  const lost = read.find((state) => state.reason)
   const results = lost
     ? []
-    : op.moments({
+    : opOf(node).moments({
         node,
         opset,
-        inputs,
+        inputs: node.inputs.map((input) => known.get(input) ?? {}),
         spreads,
         outputs,
         stored: stored.get(node.outputs[0] ?? ''),
@@ -182,82 +177,92 @@ function behindNode(
           assumptions = including(assumptions, text)
         },
       })
-  const isStill = read.every(({ spread, reason }) => !reason && (!spread || isQuiet(spread)))
+  const isStill = !lost && read.every(({ spread }) => !spread || isQuiet(spread))
   for (const [i, output] of node.outputs.entries()) {
     if (output === '') continue
     const rank = outputs[i]?.shape?.length
     const spread = results[i] ?? (isStill && rank !== undefined ? quiet(rank) : undefined)
-    const reason = spread || isStill ? undefined : (lost?.reason ?? reasonFor(node, spreads))
-    settle(output, { spread, reason, carried, missed, missedBecause, assumptions })
+    const reason = spread || isStill ? undefined : (lost ?? reasonFor(node, spreads))
+    settle(output, { spread, lost: reason, gap, assumptions })
   }
 }
 
 function reasonFor(node: Node, spreads: readonly (Spread | undefined)[]): string {
   const where = `'${labelOf(node)}' (${node.opType})`
   if (opOf(node) === unknownOp) return `varshift does not know what ${where} does to means and variances`
-  const open = spreads.some((spread) => spread && !isClosed(spread))
-  return open ? varianceUnknown(where) : `what ${where} does to means and variances has no formula here`
+  const isOpen = spreads.some((spread) => spread && !isClosed(spread))
+  return isOpen ? varianceUnknown(where) : `what ${where} does to means and variances has no formula here`
 }
 
-const throughActivations =
-  'what earlier noise does behind activations is estimated, taking their inputs as normally distributed'
-
-function predicted(norm: Norm, state: State, paths: readonly NoisePath[]): Prediction | Unpredicted {
+function predicted(norm: Norm, state: State): Prediction | Unpredicted {
   const { mean, variance } = norm
   if (!mean || !variance)
     return { norm, reason: 'its running statistics are computed inside the graph, not stored' }
-  if (!state.spread) return { norm, reason: state.reason ?? unknownRank(norm.label) }
-  const exposed = paths.find(({ through, noise }) => through !== 'nonlinear' && state.missed.has(noise))
-  if (exposed) return { norm, reason: state.missedBecause ?? varianceUnknown(`'${exposed.noise.label}'`) }
-  const dims = [1, mean.length, ...new Array<number>(Math.max(0, state.spread.dims.length - 2)).fill(1)]
-  const merged = mergedDims(state.spread.dims, dims)
-  if (!merged) return { norm, reason: `its channels do not match its input (${mean.length} expected)` }
-  const { evalVariance } = collapsed(expanded(state.spread, merged), dims)
-  const assumptions = new Set(state.assumptions)
-  if (state.missedBecause) assumptions.add(`noise from further upstream is left out: ${state.missedBecause}`)
-  if (paths.some(({ through }) => through === 'nonlinear')) assumptions.add(throughActivations)
+  const because = state.lost ?? state.gap
+  if (because) return { norm, reason: because }
+  if (!state.spread) return { norm, reason: rankUnknown(`'${norm.label}'`) }
+  const seen = perChannel(state.spread, mean.length)
+  if (!seen) return { norm, reason: `its ${mean.length} channels do not match its input` }
   return {
     norm,
-    channelRatio: variance.map((v, i) => (v > 0 ? evalVariance[i]! / v : Number.NaN)),
-    layerRatio: sumOf(evalVariance) / sumOf(variance),
-    assumptions: [...assumptions],
+    channelRatio: variance.map((v, i) => (v > 0 ? seen.evalVariance[i]! / v : Number.NaN)),
+    layerRatio: sumOf(seen.evalVariance) / sumOf(variance),
+    assumptions: [...state.assumptions],
   }
 }
 
 const sumOf = (values: Float64Array) => values.reduce((a, b) => a + b, 0)
 
+const channelDims = (channels: number, rank: number) => [
+  1,
+  channels,
+  ...new Array<number>(Math.max(0, rank - 2)).fill(1),
+]
+
+/** The spread with one entry for each of so many channels; undefined if it has others. */
+function perChannel(spread: Spread, channels: number): Spread | undefined {
+  const dims = channelDims(channels, spread.dims.length)
+  const merged = mergedDims(spread.dims, dims)
+  return merged && collapsed(expanded(spread, merged), dims)
+}
+
+const behindNorms = 'what noise does behind other BatchNormalizations is estimated'
+
 /** What a norm gives out: scale^2 and shift in train mode, and in eval mode the same affine map of what it sees. */
 function behindNorm(
   norm: Norm,
   state: State,
-  prediction: Prediction | Unpredicted,
-  input: Known | undefined,
+  {
+    prediction,
+    isReached,
+    rank = 2,
+  }: { prediction: Prediction | Unpredicted; isReached: boolean; rank: number | undefined },
 ): State {
   const { scale, shift, mean, variance, epsilon } = norm
-  const rank = state.spread?.dims.length ?? input?.shape?.length
-  const unpredicted = 'reason' in prediction ? prediction.reason : undefined
-  const assumptions =
-    unpredicted && state.carried.size > 0
-      ? including(state.assumptions, `the shift of '${norm.label}' itself is left out: ${unpredicted}`)
-      : state.assumptions
-  const base = { carried: nothing, missed: nothing, assumptions }
-  if (!scale || !shift || !mean || !variance || rank === undefined)
-    return { ...base, reason: `scale, shift or statistics of '${norm.label}' are not stored in the file` }
-  const dims = [1, scale.length, ...new Array<number>(Math.max(0, rank - 2)).fill(1)]
-  const deviation = variance.map((v) => Math.sqrt(v + epsilon))
-  if (!state.spread || unpredicted || !mergedDims(state.spread.dims, dims)) {
-    const trainVariance = variance.map((v, i) => (scale[i]! / deviation[i]!) ** 2 * v)
-    return { ...base, spread: steady({ dims, mean: shift, variance: trainVariance }) }
+  const assumptions = isReached ? including(state.assumptions, behindNorms) : state.assumptions
+  if (!scale || !shift || !mean || !variance) {
+    const missing = `scale, shift or statistics of '${norm.label}' are not stored in the file`
+    return isReached ? { assumptions, lost: missing } : { assumptions, spread: quiet(rank) }
   }
-  const seen = collapsed(expanded(state.spread, mergedDims(state.spread.dims, dims)!), dims)
-  const known = isClosed(seen) ? seen : closedBy(seen, { dims, mean, variance })
+  const deviation = variance.map((v) => Math.sqrt(v + epsilon))
+  const seen = state.spread && perChannel(state.spread, mean.length)
+  if (!seen || 'reason' in prediction) {
+    const outward = variance.map((v, i) => (scale[i]! / deviation[i]!) ** 2 * v)
+    const spread = steady({ dims: channelDims(mean.length, rank), mean: shift, variance: outward })
+    if (!isReached || !('reason' in prediction)) return { assumptions, spread }
+    const gap = state.gap ?? `'${norm.label}' in front of it cannot be predicted: ${prediction.reason}`
+    return { assumptions, spread, gap }
+  }
+  const closed = isClosed(seen)
+    ? seen
+    : closedBy(seen, { dims: channelDims(mean.length, rank), mean, variance })
   return {
-    ...base,
+    assumptions,
+    gap: state.gap,
     spread: affine(
-      known,
+      closed,
       scale.map((g, i) => g / deviation[i]!),
       shift.map((b, i) => b - (scale[i]! * mean[i]!) / deviation[i]!),
     ),
   }
 }
-

@@ -110,7 +110,11 @@ function beforeNode(
   if (carried.length > 0 && carried.every((i) => flows[i] === 'layout'))
     return beforeLayout(node, stored, { inputs, carried, through })
   const [only] = carried
-  if (carried.length === 1 && (flows[only!] === 'linear' || flows[only!] === 'scaling') && !op.role?.match(/weight|pool/))
+  if (
+    carried.length === 1 &&
+    (flows[only!] === 'linear' || flows[only!] === 'scaling') &&
+    !op.role?.match(/weight|pool/)
+  )
     return beforeAffine(node, stored, { only: only!, through })
   return []
 }
@@ -142,7 +146,11 @@ function beforeLayout(
       starts[i] = start
       templates[i] = dims
       const numbers = Float64Array.from({ length: size }, (_, k) => start + k)
-      return spreadOf(dims, { mean: numbers, trainVariance: new Float64Array(size), evalVariance: new Float64Array(size) })
+      return spreadOf(dims, {
+        mean: numbers,
+        trainVariance: new Float64Array(size),
+        evalVariance: new Float64Array(size),
+      })
     })
     if (carried.some((i) => !spreads[i])) continue
     const sent = through(spreads)
@@ -163,7 +171,9 @@ function beforeLayout(
       const ids = Array.from({ length: size }, (_, k) => starts[i]! + k)
       if (ids.some((id) => count[id] === 0)) return []
       const mean = Float64Array.from(ids, (id) => sum[id]! / count[id]!)
-      const variance = Float64Array.from(ids, (id, k) => Math.max(0, squares[id]! / count[id]! - mean[k]! ** 2))
+      const variance = Float64Array.from(ids, (id, k) =>
+        Math.max(0, squares[id]! / count[id]! - mean[k]! ** 2),
+      )
       return [[node.inputs[i]!, { dims: templates[i]!, mean, variance }]]
     })
   }
@@ -208,4 +218,3 @@ function beforeAffine(node: Node, stored: Stored, { only, through }: Probe & { o
     ],
   ]
 }
-

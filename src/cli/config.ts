@@ -60,7 +60,8 @@ const isSetting = (name: string): name is SettingName => Object.hasOwn(settings,
 async function load(file: string, shown: string): Promise<unknown> {
   try {
     if (file.endsWith('.json')) return JSON.parse(await readFile(file, 'utf8'))
-    if (file.endsWith('.ts')) {
+    if (/\.[jt]s$/.test(file)) {
+      // A .js file may be either kind of module, whatever the package around it says.
       const { createJiti } = await import('jiti')
       return await createJiti(import.meta.url).import(pathToFileURL(file).href, { default: true })
     }

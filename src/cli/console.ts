@@ -36,6 +36,9 @@ const clearLine = '\r\u001b[K'
 export function openConsole({ color, quiet, verbose, progress }: ConsoleOptions): Console {
   const { stdout, stderr } = process
   const showsProgress = progress && !quiet && stderr.isTTY === true
+  /** Where there is no terminal, `--verbose` leaves a line for each phase in the log. */
+  const logsPhases = progress && verbose && !stderr.isTTY
+  let phaseLogged = ''
   let shownAt = 0
   let isShown = false
   const clear = () => {
@@ -60,6 +63,10 @@ export function openConsole({ color, quiet, verbose, progress }: ConsoleOptions)
     },
     error: line,
     progress({ phase, done, of }) {
+      if (logsPhases && phase !== phaseLogged) {
+        phaseLogged = phase
+        line(`${phase}: ${of} to do`)
+      }
       const now = performance.now()
       const isLast = done >= of
       if (!showsProgress || (!isLast && now - shownAt < progressIntervalMs)) return

@@ -1,19 +1,32 @@
 import type { Result } from '../result/result.ts'
 import type { CommandContext } from './define-command.ts'
-import { formOf, render } from './render.ts'
-import { checkWritable, writeText } from './write.ts'
+import { type Form, formOf, render } from './render.ts'
+import { checkWritable, inputsOf, writeText } from './write.ts'
 
-/** Files that a command was asked to write its results to (`-o`, `--html`). Throws a UserError if one cannot be. */
+/** A file to write results to. */
+export interface ReportFile {
+  readonly path: string
+  readonly form: Form
+}
+
+/**
+ * Files that a command was asked to write its results to: `--html`, and `-o` unless that is the `model` to write.
+ * Throws a UserError if one cannot be written.
+ */
 export async function reportFiles(
-  { flags, files }: CommandContext,
-  inputs: readonly string[],
-  { output = true }: { output?: boolean } = {},
-): Promise<{ path: string; form: ReturnType<typeof formOf> }[]> {
-  const wanted: { path: string; form: ReturnType<typeof formOf> }[] = []
-  if (output && typeof flags.output === 'string')
-    wanted.push({ path: flags.output, form: formOf(flags.output) })
-  if (typeof flags.html === 'string') wanted.push({ path: flags.html, form: 'html' })
-  for (const { path } of wanted) await checkWritable(path, inputs, files)
+  context: CommandContext,
+  { model }: { readonly model?: string | undefined } = {},
+): Promise<ReportFile[]> {
+  const { output, html } = context.flags
+  const wanted: ReportFile[] = []
+  if (typeof output === 'string' && output !== model) wanted.push({ path: output, form: formOf(output) })
+  if (typeof html === 'string') wanted.push({ path: html, form: 'html' })
+  const taken = inputsOf(context)
+  if (model !== undefined) taken.push(model)
+  for (const { path } of wanted) {
+    await checkWritable(path, taken, context.files)
+    taken.push(path)
+  }
   return wanted
 }
 
@@ -21,7 +34,7 @@ export async function reportFiles(
 export async function present(
   context: CommandContext,
   results: readonly Result[],
-  wanted: Awaited<ReturnType<typeof reportFiles>>,
+  wanted: readonly ReportFile[],
 ): Promise<void> {
   const { console, settings, files } = context
   for (const { path, form } of wanted) {

@@ -12,7 +12,14 @@ import { type Console, openConsole } from './console.ts'
 import type { CommandDefinition } from './define-command.ts'
 import { type ExitCode, exitCodeHelp, exitCodes } from './exit-codes.ts'
 import { explainError } from './explain-error.ts'
-import { type Setting, settings } from './settings.ts'
+import {
+  dataSettings,
+  ruleSettings,
+  runSettings,
+  type Setting,
+  type SettingName,
+  settings,
+} from './settings.ts'
 
 /** Every command, in the order in which help lists them. */
 export const commands: readonly CommandDefinition[] = [
@@ -35,6 +42,7 @@ export function createProgram(done: (code: ExitCode) => void = () => {}): Comman
     .version(version, '-V, --version', 'print the version')
     .helpOption('-h, --help', 'show help')
     .helpCommand('help [command]', 'show the help of a command')
+    .configureHelp({ subcommandTerm: (command) => command.name() })
     .showSuggestionAfterError()
     .exitOverride()
     .configureOutput({
@@ -66,9 +74,22 @@ function addCommand(program: Command, definition: CommandDefinition, done: (code
     .helpOption('-h, --help', 'show help')
     .argument('[arguments...]')
     .configureHelp({ visibleArguments: () => [] })
+    .optionsGroup('Options:')
   for (const [flag, about] of definition.flags) command.addOption(new Option(flag, about))
-  for (const name of definition.settings)
-    if (name !== 'format') command.addOption(optionOf(settings[name] as Setting<unknown>))
+  const listed = new Set<SettingName>(['format'])
+  for (const [heading, names] of [
+    ['Data:', dataSettings],
+    ['Running:', runSettings],
+    ['Rules:', ruleSettings],
+    ['Options:', definition.settings],
+  ] as const) {
+    command.optionsGroup(heading)
+    for (const name of names) {
+      if (!definition.settings.includes(name) || listed.has(name)) continue
+      listed.add(name)
+      command.addOption(optionOf(settings[name] as Setting<unknown>))
+    }
+  }
   command.optionsGroup('Output:')
   if (definition.settings.includes('format'))
     command

@@ -34,7 +34,9 @@ export async function render(
       return `${JSON.stringify(results.length === 1 ? results[0] : results, undefined, 2)}\n`
     case 'terminal': {
       const { renderTerminal } = await import('../report/terminal.ts')
-      return results.map((result) => renderTerminal(result, console)).join('\n')
+      const { color, width, verbose } = console
+      const rules = await summaries()
+      return results.map((result) => renderTerminal(result, { color, width, verbose, rules })).join('\n')
     }
     case 'sarif': {
       const { renderSarif } = await import('../report/sarif.ts')

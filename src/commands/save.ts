@@ -27,12 +27,16 @@ export async function save(
     if (real !== undefined && real === (await files.realPath(path)))
       throw new UserError(`'${output}' is a data file of the model; give another name`)
 
-  if ((await files.realPath(folder)) !== (await files.realPath(files.folderOf(file.path))))
-    for (const { path, name } of file.companions) {
-      const copy = files.join(folder, name)
-      if (await files.stat(copy))
-        throw new UserError(`the model's data file would overwrite '${copy}'; write into another folder`)
-      await files.copy(path, copy)
-    }
+  const elsewhere = (await files.realPath(folder)) !== (await files.realPath(files.folderOf(file.path)))
+  const copies = elsewhere
+    ? file.companions.map(({ path, name }) => [path, files.join(folder, name)] as const)
+    : []
+  for (const [, copy] of copies) {
+    if (copy === files.join(folder, files.nameOf(output)))
+      throw new UserError(`'${output}' is the name of a data file of the model; give another name`)
+    if (await files.stat(copy))
+      throw new UserError(`the model's data file would overwrite '${copy}'; write into another folder`)
+  }
+  for (const [path, copy] of copies) await files.copy(path, copy)
   await files.writeAtomic(output, chunks)
 }

@@ -102,7 +102,8 @@ export class GraphBuilder {
   }
 }
 
-function namesIn(graph: Graph, names = new Set<string>()): Set<string> {
+/** Every name of a value in the graph and its subgraphs. */
+export function namesIn(graph: Graph, names = new Set<string>()): Set<string> {
   for (const { name } of [...graph.inputs, ...graph.outputs]) names.add(name)
   for (const name of graph.initializers.keys()) names.add(name)
   for (const node of graph.nodes) {

@@ -14,12 +14,12 @@ import {
 /**
  * The model with every call of a local function replaced by what the function does, so that everything else sees one
  * flat graph. Values inside get fresh names; labels are prefixed with the caller's.
- * Throws a UserError if functions call each other in a circle.
+ * Throws a UserError if functions call each other in a circle, or amount to more than any network.
  */
 export function inlineFunctions(model: Model): Model {
   if (model.functions.length === 0) return model
   const functions = new Map(model.functions.map((f) => [identity(f.domain, f.name), f]))
-  refuseCircles(functions)
+  refuseEndless(model.graph, functions)
   const inliner = new Inliner(functions, namesOf(model.graph))
   const opsets = new Map(model.opsets)
   for (const f of model.functions)
@@ -33,22 +33,62 @@ type Functions = ReadonlyMap<string, LocalFunction>
 
 const calledBy = (node: Node, functions: Functions) => functions.get(identity(node.domain, node.opType))
 
-function refuseCircles(functions: Functions): void {
-  const done = new Set<LocalFunction>()
+/** Functions that call one another deeper, or amount to more nodes and names, were made to exhaust memory. */
+const maxCallDepth = 64
+const maxSize = 1_000_000
+
+/** What a node adds to the size: one, and one more for every hundred characters and for every name bound. */
+function sizeOfNode(node: Node, called: LocalFunction | undefined): number {
+  const characters = [...node.inputs, ...node.outputs].reduce((sum, name) => sum + name.length, 0)
+  const bound = called ? called.inputs.length + called.outputs.length + called.defaults.size : 0
+  return 1 + Math.floor(characters / 100) + bound
+}
+
+/** Labels of callers are prefixed to those of all nodes inside. */
+const clip = (label: string) => label.slice(0, 200)
+
+/** Throws a UserError if inlining would not end, or not within reason. */
+function refuseEndless(graph: Graph, functions: Functions): void {
+  const sizes = new Map<LocalFunction, { size: number; depth: number }>()
+  const sizeOf = (nodes: readonly Node[], callers: readonly LocalFunction[]) => {
+    let size = 0
+    let depth = 0
+    eachNode(nodes, (node) => {
+      const called = calledBy(node, functions)
+      size += sizeOfNode(node, called)
+      if (!called) return
+      const inside = visit(called, callers)
+      size += inside.size
+      depth = Math.max(depth, inside.depth)
+    })
+    return { size, depth }
+  }
   const visit = (f: LocalFunction, callers: readonly LocalFunction[]) => {
     if (callers.includes(f))
       throw new UserError(
         `local functions call each other in a circle: ${[...callers.slice(callers.indexOf(f)), f].map(({ name }) => name).join(' -> ')}; ONNX does not allow that`,
       )
-    if (done.has(f)) return
-    eachNode(f.nodes, (node) => {
-      const called = calledBy(node, functions)
-      if (called) visit(called, [...callers, f])
-    })
-    done.add(f)
+    const known = sizes.get(f)
+    if (known) return known
+    if (callers.length >= maxCallDepth) throw tooDeep(f)
+    const inside = sizeOf(f.nodes, [...callers, f])
+    const found = { size: inside.size, depth: inside.depth + 1 }
+    if (found.depth > maxCallDepth) throw tooDeep(f)
+    sizes.set(f, found)
+    return found
   }
   for (const f of functions.values()) visit(f, [])
+  const { size } = sizeOf(graph.nodes, [])
+  if (size > maxSize)
+    throw new UserError(
+      `the model amounts to ${size} nodes and names once its local functions are written out, expected at most ${maxSize}; no network is like this: the file is damaged or was made to exhaust memory`,
+    )
 }
+
+const tooDeep = ({ name }: LocalFunction) =>
+  new UserError(
+    `local functions call each other more than ${maxCallDepth} deep ('${name}'); no network is like this: the file is damaged or was made to exhaust memory`,
+  )
 
 function eachNode(nodes: readonly Node[], visit: (node: Node) => void): void {
   for (const node of nodes) {
@@ -139,10 +179,10 @@ class Inliner {
         })
       else if (attribute) attributes.set(name, attribute)
     }
-    const label = [labelOf(caller), node.origin?.label || node.name].filter(Boolean).join('/')
+    const label = [clip(labelOf(caller)), node.origin?.label || node.name].filter(Boolean).join('/')
     return {
       ...node,
-      name: `${caller.name || keyOf(caller)}/${node.name || node.opType}`,
+      name: `${clip(caller.name || keyOf(caller))}/${node.name || node.opType}`,
       inputs: node.inputs.map((input) => (input === '' ? '' : (names.get(input) ?? input))),
       outputs: node.outputs.map((output) => (output === '' ? '' : this.nameOf(output, names, call))),
       attributes,

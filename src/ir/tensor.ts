@@ -1,3 +1,5 @@
+import { UserError } from './errors.ts'
+
 /** Element types of ONNX tensors, under the names that NumPy and ONNX Runtime use. */
 export const dataTypes = {
   float32: { bits: 32, onnx: 1 },
@@ -80,7 +82,7 @@ export class Tensor {
     return this.#bytes
   }
 
-  /** All elements as float64 (int64 beyond 2^53 loses digits). Throws for strings and complex numbers. */
+  /** All elements as float64 (int64 beyond 2^53 loses digits). Throws a UserError for types without plain numbers. */
   toNumbers(): Float64Array {
     return decodeNumbers(this.dataType, this.bytes, this.size)
   }
@@ -115,6 +117,11 @@ const typedArrays = {
   uint32: Uint32Array,
 } as const
 
+const wideArrays: readonly DataType[] = ['int64', 'uint64', 'float16', 'bfloat16']
+
+/** Whether elements of this type can be told as plain numbers. */
+export const hasNumbers = (type: DataType): boolean => type in typedArrays || wideArrays.includes(type)
+
 /** A copy of `bytes` if they do not start at a multiple of `alignment`, else the same bytes. */
 export function aligned(bytes: Uint8Array, alignment: number): Uint8Array {
   // Not bytes.slice(): that of a Node Buffer is a view.
@@ -135,7 +142,10 @@ function decodeNumbers(type: DataType, bytes: Uint8Array, count: number): Float6
     bfloat16: (i) => bfloat16ToNumber(view.getUint16(i * 2, true)),
   }
   const element = read[type]
-  if (!element) throw new TypeError(`tensor of type ${type} has no plain numbers`)
+  if (!element)
+    throw new UserError(
+      `a tensor of type ${type} stands where plain numbers are expected; export the model with float32 parameters`,
+    )
   return Float64Array.from({ length: count }, (_, i) => element(i))
 }
 
@@ -147,7 +157,7 @@ function encodeNumbers(type: DataType, values: ArrayLike<number>): Uint8Array {
   const bytes = new Uint8Array((values.length * dataTypes[type].bits) / 8)
   const view = new DataView(bytes.buffer)
   const write: Partial<Record<DataType, (i: number, value: number) => void>> = {
-    int64: (i, value) => view.setBigInt64(i * 8, BigInt(Math.trunc(value)), true),
+    int64: (i, value) => view.setBigInt64(i * 8, toInt64(value), true),
     uint64: (i, value) => view.setBigUint64(i * 8, BigInt(Math.trunc(value)), true),
     float16: (i, value) => view.setUint16(i * 2, numberToFloat16(value), true),
     bfloat16: (i, value) => view.setUint16(i * 2, numberToBfloat16(value), true),
@@ -156,6 +166,12 @@ function encodeNumbers(type: DataType, values: ArrayLike<number>): Uint8Array {
   if (!element) throw new TypeError(`numbers cannot be written as ${type}`)
   for (let i = 0; i < values.length; i++) element(i, values[i]!)
   return bytes
+}
+
+/** The whole number, or the nearest that int64 holds: float64 knows the largest only as 2^63. */
+export function toInt64(value: number): bigint {
+  if (value >= 2 ** 63) return 2n ** 63n - 1n
+  return value <= -(2 ** 63) ? -(2n ** 63n) : BigInt(Math.trunc(value))
 }
 
 const scratch = new DataView(new ArrayBuffer(4))

@@ -2,7 +2,7 @@ import { floatAttribute, type Node, stringAttribute } from '../ir/model.ts'
 import { defineOp } from './define-op.ts'
 import { entriesOf } from './layout.ts'
 import { erf } from './math.ts'
-import { definePointwise } from './pointwise.ts'
+import { definePointwise, normalInputs } from './pointwise.ts'
 import { sameAsInput } from './shapes.ts'
 import { applied, expanded, mergedDims, type Stored } from './spread.ts'
 
@@ -75,7 +75,8 @@ export const pRelu = defineOp({
   inputs: ['x', 'slope'],
   flow: ({ moving: [, slope] }) => ({ x: slope ? 'nonlinear' : 'homogeneous', slope: 'nonlinear' }),
   inferTypes: sameAsInput,
-  moments: ({ spreads: [x], inputs: [, slope] }) => {
+  moments: ({ spreads: [x], inputs: [, slope], assume }) => {
+    assume(normalInputs)
     const dims = x && slope?.tensor && mergedDims(x.dims, slope.tensor.dims)
     if (!dims) return []
     const slopes = entriesOf(slope.tensor.toNumbers(), slope.tensor.dims, dims)
@@ -183,7 +184,8 @@ export const clip = defineOp({
   // Clipping at 0 below and nowhere above is a Relu, but files that mean Relu say so.
   flow: { x: 'nonlinear', low: 'nonlinear', high: 'nonlinear' },
   inferTypes: sameAsInput,
-  moments: ({ node, inputs, spreads: [x] }) => {
+  moments: ({ node, inputs, spreads: [x], assume }) => {
+    assume(normalInputs)
     const bound = (index: number, attribute: string, otherwise: number) =>
       node.inputs[index]
         ? inputs[index]?.tensor?.toNumbers()[0]

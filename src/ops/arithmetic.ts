@@ -69,7 +69,7 @@ function constantOperand(x: Spread, tensor: Tensor): { x: Spread; values: Float6
 
 const unary = { Add: [1, 1], Sub: [1, -1] } as const
 
-function momentsOfSum({ node, inputs, spreads, stored }: MomentsContext): (Spread | undefined)[] {
+function momentsOfSum({ node, inputs, spreads, stored, assume }: MomentsContext): (Spread | undefined)[] {
   const subtract = node.opType === 'Sub'
   let total: Spread | undefined
   for (const [i, spread] of spreads.entries()) {
@@ -83,6 +83,8 @@ function momentsOfSum({ node, inputs, spreads, stored }: MomentsContext): (Sprea
     if (!total) total = term
     else {
       const joint: Spread | undefined = combined(total, term, (x, y) => x + y)
+      if (!joint && !stored && isClosed(total) && isClosed(term))
+        assume('branches that are added up are taken as uncorrelated')
       total = joint ?? added(total, term, i === spreads.length - 1 ? stored : undefined)
     }
     if (!total) return []
@@ -156,8 +158,12 @@ export const multiplication = defineOp({
   inferTypes: (context) => [
     { ...broadcastOfInputs(context)[0], contents: contentsOf(context.inputs, onContents.Mul!) },
   ],
-  moments: ({ inputs, spreads: [x, y] }) => {
-    if (x && y) return [combined(x, y, (a, b) => a * b) ?? gated(x, y)]
+  moments: ({ inputs, spreads: [x, y], assume }) => {
+    if (x && y) {
+      const joint = combined(x, y, (a, b) => a * b)
+      if (!joint) assume('gates are taken as independent of what they gate')
+      return [joint ?? gated(x, y)]
+    }
     const tensor = inputs[x ? 1 : 0]?.tensor
     const operand = (x ?? y) && tensor && constantOperand((x ?? y)!, tensor)
     if (!operand) return []

@@ -59,20 +59,31 @@ function convMoments({ node, inputs, spreads: [x, ...others] }: MomentsContext):
   const w = elementsOf(weight)
   const first = new Float64Array(perGroup)
   const second = new Float64Array(perGroup)
-  const summed = contracted(channels, [1, filters, ...kernel.map(() => 1)], (k) => {
-    for (let c = 0, at = k * perGroup * taps; c < perGroup; c++) {
-      let [sum, squares] = [0, 0]
-      for (let t = 0; t < taps; t++, at++) {
-        const v = w[at]!
-        sum += v * shares[t]!
-        squares += v * v * shares[t]!
+  const summed = contracted(
+    channels,
+    [1, filters, ...kernel.map(() => 1)],
+    (k) => {
+      for (let c = 0, at = k * perGroup * taps; c < perGroup; c++) {
+        let [sum, squares] = [0, 0]
+        for (let t = 0; t < taps; t++, at++) {
+          const v = w[at]!
+          sum += v * shares[t]!
+          squares += v * v * shares[t]!
+        }
+        first[c] = sum
+        second[c] = squares
       }
-      first[c] = sum
-      second[c] = squares
-    }
-    const offset = Math.floor((k * groups) / filters) * perGroup
-    return { offset, length: perGroup, first, second }
-  })
+      const offset = Math.floor((k * groups) / filters) * perGroup
+      return { offset, length: perGroup, first, second }
+    },
+    {
+      shares,
+      at: (k, c, tap) => {
+        const own = c - Math.floor((k * groups) / filters) * perGroup
+        return own >= 0 && own < perGroup ? w[(k * perGroup + own) * taps + tap]! : 0
+      },
+    },
+  )
   return [withBias(summed, inputs[2]?.tensor)]
 }
 

@@ -58,14 +58,19 @@ export function dense(
   if (!features) return undefined
   const first = new Float64Array(inputs)
   const second = new Float64Array(inputs)
-  return contracted(features, features.dims.with(last, outputs), (k) => {
-    const [start, step] = swap ? [k * inputs, 1] : [k, outputs]
-    for (let c = 0, at = start; c < inputs; c++, at += step) {
-      first[c] = w[at]! * scale
-      second[c] = first[c]! ** 2
-    }
-    return { offset: 0, length: inputs, first, second }
-  })
+  return contracted(
+    features,
+    features.dims.with(last, outputs),
+    (k) => {
+      const [start, step] = swap ? [k * inputs, 1] : [k, outputs]
+      for (let c = 0, at = start; c < inputs; c++, at += step) {
+        first[c] = w[at]! * scale
+        second[c] = first[c]! ** 2
+      }
+      return { offset: 0, length: inputs, first, second }
+    },
+    { shares: [1], at: (k, c) => w[swap ? k * inputs + c : c * outputs + k]! * scale },
+  )
 }
 
 /** Shape of the matrix product of the last two axes, earlier ones broadcast. */

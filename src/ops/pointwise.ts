@@ -6,6 +6,9 @@ import { applied, type Stored } from './spread.ts'
 /** Functions of one variable: what each operator computes from an element and its attributes. */
 export type Functions = Readonly<Record<string, (node: Node) => (x: number) => number>>
 
+/** What every moment behind an activation takes for granted. */
+export const normalInputs = 'what enters activations is taken as normally distributed'
+
 /** A family of operators that apply one function to every element; shape and element type stay. */
 export function definePointwise(
   functions: Functions,
@@ -28,7 +31,10 @@ export function definePointwise(
     role: 'activation',
     flow: { x: flow },
     inferTypes: sameAsInput,
-    moments: ({ node, spreads: [x] }) => [x && applied(x, functions[node.opType]!(node))],
+    moments: ({ node, spreads: [x], assume }) => {
+      assume(normalInputs)
+      return [x && applied(x, functions[node.opType]!(node))]
+    },
     ...(momentsBefore ? { momentsBefore } : {}),
     samples,
   })

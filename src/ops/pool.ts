@@ -1,7 +1,7 @@
 import { type Dim, intAttribute, stringAttribute } from '../ir/model.ts'
 import { defineOp, type Known, type MomentsContext, type TypeContext } from './define-op.ts'
 import { along } from './layout.ts'
-import { contracted, maximum, type Spread } from './spread.ts'
+import { maximum, perEntry, type Spread } from './spread.ts'
 import { insideShares, kernelOf, outputSizes, windowOf } from './window.ts'
 
 function inferPool({ node, inputs: [x], opset }: TypeContext): readonly Known[] {
@@ -37,31 +37,20 @@ export const averagePool = defineOp({
     // With padding counted every window divides by all its taps, without by those inside (on average).
     const counted = intAttribute(node, 'count_include_pad') === 1
     const [first, second] = counted ? [inside / taps, inside / taps ** 2] : [1, 1 / inside]
-    const channels = along(x, 1)
-    return [
-      contracted(channels, channels.dims, (k) => ({
-        offset: k,
-        length: 1,
-        first: [first],
-        second: [second],
-      })),
-    ]
+    return [perEntry(along(x, 1), first, second)]
   },
   samples: [
     `g (float32[N, 3, 9, 8] x) => () { a = AveragePool <kernel_shape = [2, 2], strides = [2, 2]> (x) b = AveragePool <kernel_shape = [3, 3], pads = [1, 1, 1, 1], strides = [2, 2], ceil_mode = 1> (x) c = AveragePool <kernel_shape = [3, 3], auto_pad = "SAME_UPPER"> (x) }`,
   ],
 })
 
-/** A maximum over this many neighbours acts like one over its square root of independent values. */
-const effectiveCount = (neighbours: number) => Math.max(1, Math.sqrt(neighbours))
-
 function momentsOfMaximum(
   { spreads: [x], assume }: MomentsContext,
   neighbours: number | undefined,
 ): (Spread | undefined)[] {
   if (!x || neighbours === undefined) return []
-  assume('what a max pool does to means and variances is estimated from the size of its window')
-  return [maximum(along(x, 1), effectiveCount(neighbours))]
+  assume('what max pooling does to means and variances is estimated, taking neighbours as half correlated')
+  return [maximum(along(x, 1), neighbours)]
 }
 
 /** Largest element of a window. */
@@ -106,19 +95,11 @@ export const globalAveragePool = defineOp({
   moments: ({ inputs, spreads: [x] }) => {
     const sizes = inputs[0]?.shape?.slice(2)
     if (!x) return []
-    const channels = along(x, 1)
     const positions = sizes?.every((d) => typeof d === 'number')
       ? (sizes as number[]).reduce((n, d) => n * d, 1)
       : undefined
     if (positions === undefined) return []
-    return [
-      contracted(channels, channels.dims, (k) => ({
-        offset: k,
-        length: 1,
-        first: [1],
-        second: [1 / positions],
-      })),
-    ]
+    return [perEntry(along(x, 1), 1, 1 / positions)]
   },
   samples: [`g (float32[N, 3, 4, 4] x) => () { a = GlobalAveragePool(x) }`],
 })

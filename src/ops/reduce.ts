@@ -2,7 +2,7 @@ import { intAttribute } from '../ir/model.ts'
 import { defineOp, type Known, type TypeContext } from './define-op.ts'
 import { renamed } from './layout.ts'
 import { axesOf, axisOf, intsFrom, productOf, type Shape, unknownShape } from './shapes.ts'
-import { collapsed, contracted, type Spread } from './spread.ts'
+import { collapsed, perEntry, type Spread } from './spread.ts'
 
 /** Axes that a reduction takes away: all of them, none, or those given; undefined if that is not known. */
 function reducedAxes(context: TypeContext, rank: number): readonly number[] | undefined {
@@ -52,13 +52,8 @@ export function reduced(
   if (typeof positions !== 'number') return undefined
   const template = spread.dims.map((dim, axis) => (axes.includes(axis) ? 1 : dim))
   const coarse = collapsed(spread, template)
-  const [first, second] = sum ? [positions, positions] : [1, 1 / positions]
-  const total = contracted(coarse, template, (k) => ({
-    offset: k,
-    length: 1,
-    first: [first],
-    second: [second],
-  }))
+  const [first, second] = sum ? [positions, positions] : ([1, 1 / positions] as const)
+  const total = perEntry(coarse, first, second)
   return (
     total &&
     (keep

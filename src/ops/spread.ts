@@ -14,6 +14,8 @@ export interface Spread extends Fields {
   readonly dims: readonly number[]
   /** Points of the distribution in either mode; absent: the normal distribution of that mean and variance. */
   readonly distribution?: Distribution | undefined
+  /** Covariances of the noise of the entries, row-major; absent: each entry's noise is independent of the others'. */
+  readonly covariance?: Float64Array | undefined
 }
 
 const fieldNames = [
@@ -25,6 +27,8 @@ const fieldNames = [
   'evalDiagonal',
   'gain',
   'restGain',
+  'neighbourGain',
+  'noise',
   'channelNoise',
   'sampleShare',
   'pendingShare',
@@ -46,6 +50,10 @@ interface Fields {
   readonly gain: Float64Array
   /** Amplitude of the rest of the variance of each element, eval over train. */
   readonly restGain: Float64Array
+  /** Amplitude of what neighbouring positions of a channel share, eval over train. */
+  readonly neighbourGain: Float64Array
+  /** The part of trainVariance that is noise which positions do not share. */
+  readonly noise: Float64Array
   /** The part of trainVariance that is noise with one draw for all positions of a channel. */
   readonly channelNoise: Float64Array
   /** Noise with one draw a sample, as a share of the second moment in train mode. */
@@ -72,11 +80,18 @@ export interface Points {
   readonly values: Float64Array
 }
 
+interface Base {
+  readonly gain: Float64Array
+  readonly deviationRatio: Float64Array
+  /** Share of its variance that is noise. */
+  readonly noiseShare: Float64Array
+}
+
 export interface Distribution {
   /** Values of one source can be combined point by point. */
   readonly source: object
-  /** Of the normal variable behind: its gain, and its standard deviation in eval mode over that in train mode. */
-  readonly base: { readonly gain: Float64Array; readonly deviationRatio: Float64Array }
+  /** Of the normal variable behind: its gain, its standard deviation in eval mode over that in train mode, its noise. */
+  readonly base: Base
   points(mode: Mode): Points
 }
 
@@ -89,6 +104,8 @@ const defaults: Readonly<Record<FieldName, number>> = {
   evalDiagonal: 0,
   gain: 1,
   restGain: 1,
+  neighbourGain: 1,
+  noise: 0,
   channelNoise: 0,
   sampleShare: 0,
   pendingShare: 0,
@@ -100,11 +117,12 @@ export function spreadOf(
   dims: readonly number[],
   fields: Partial<Fields>,
   distribution?: Distribution,
+  covariance?: Float64Array,
 ): Spread {
   const count = countOf(dims)
   const spread: Partial<Record<FieldName, Float64Array>> = {}
   for (const name of fieldNames) spread[name] = fields[name] ?? new Float64Array(count).fill(defaults[name])
-  return { ...(spread as Fields), dims, distribution }
+  return { ...(spread as Fields), dims, distribution, covariance }
 }
 
 /** A value of which nothing is known but that no noise reaches it. */
@@ -152,9 +170,9 @@ export function closedBy(open: Spread, stored: Stored): Spread {
   const toStored = broadcastIndex(dims, stored.dims)
   const mean = Float64Array.from(toStored, (i) => stored.mean[i]!)
   const trainVariance = Float64Array.from(toStored, (i) => stored.variance[i]!)
+  const sampleNoise = trainVariance.map((v, i) => spread.sampleShare[i]! * (v + mean[i]! ** 2))
   const evalVariance = trainVariance.map((v, i) => {
-    const sampleNoise = spread.sampleShare[i]! * (v + mean[i]! ** 2)
-    const rest = v - spread.trainDiagonal[i]! - sampleNoise
+    const rest = v - spread.trainDiagonal[i]! - sampleNoise[i]!
     return Math.max(leastShare * v, spread.evalDiagonal[i]! + spread.restGain[i]! ** 2 * rest)
   })
   return {
@@ -162,7 +180,7 @@ export function closedBy(open: Spread, stored: Stored): Spread {
     mean,
     trainVariance,
     evalVariance,
-    trainDiagonal: trainVariance,
+    trainDiagonal: trainVariance.map((v, i) => v - sampleNoise[i]!),
     evalDiagonal: evalVariance,
     pendingShare: new Float64Array(mean.length),
   }
@@ -217,7 +235,11 @@ export function rearranged(spread: Spread, dims: readonly number[], index: Array
     fields,
     distribution && {
       source: {},
-      base: { gain: pick(distribution.base.gain), deviationRatio: pick(distribution.base.deviationRatio) },
+      base: {
+        gain: pick(distribution.base.gain),
+        deviationRatio: pick(distribution.base.deviationRatio),
+        noiseShare: pick(distribution.base.noiseShare),
+      },
       points: (mode) => {
         const points = distribution.points(mode)
         const size = points.weights.length
@@ -227,8 +249,25 @@ export function rearranged(spread: Spread, dims: readonly number[], index: Array
         return { ...points, values }
       },
     },
+    spread.covariance && rearrangedMatrix(spread.covariance, spread.mean.length, index),
   )
 }
+
+function rearrangedMatrix(
+  matrix: Float64Array,
+  size: number,
+  index: ArrayLike<number>,
+): Float64Array | undefined {
+  const count = index.length
+  if (count > maxMatrix) return undefined
+  const result = new Float64Array(count * count)
+  for (let i = 0; i < count; i++)
+    for (let j = 0; j < count; j++) result[i * count + j] = matrix[index[i]! * size + index[j]!]!
+  return result
+}
+
+/** Largest number of entries of which covariances are kept. */
+const maxMatrix = 512
 
 /** The spread with an entry of its own for each entry of the finer template `dims`. */
 export function expanded(spread: Spread, dims: readonly number[]): Spread {
@@ -288,7 +327,9 @@ export function affine(spread: Spread, scale: Float64Array, shift: Float64Array)
     evalVariance: by(spread.evalVariance, 2),
     trainDiagonal: by(spread.trainDiagonal, 2),
     evalDiagonal: by(spread.evalDiagonal, 2),
+    noise: by(spread.noise, 2),
     channelNoise: by(spread.channelNoise, 2),
+    covariance: spread.covariance && scaledMatrix(spread.covariance, scale),
     sampleShare: spread.sampleShare.map((share, i) => {
       const noise = share * scale[i]! ** 2 * (spread.trainVariance[i]! + spread.mean[i]! ** 2)
       const moment = trainVariance[i]! + mean[i]! ** 2
@@ -298,6 +339,11 @@ export function affine(spread: Spread, scale: Float64Array, shift: Float64Array)
       ? mapped(distributionOf(spread), (x, i) => x * scale[i]! + shift[i]!)
       : undefined,
   }
+}
+
+function scaledMatrix(matrix: Float64Array, scale: Float64Array): Float64Array {
+  const n = scale.length
+  return matrix.map((v, k) => v * scale[Math.floor(k / n)]! * scale[k % n]!)
 }
 
 /** Half-width in standard deviations, and number, of the points that stand for a normal distribution. */
@@ -337,6 +383,9 @@ const distributionOf = (spread: Spread): Distribution =>
       deviationRatio: spread.trainVariance.map((v, i) =>
         v > 0 ? Math.sqrt(spread.evalVariance[i]! / v) : 1,
       ),
+      noiseShare: spread.trainVariance.map((v, i) =>
+        v > 0 ? Math.min(1, Math.max(0, spread.noise[i]! / v)) : 0,
+      ),
     },
     points: (mode) => normalPoints(spread, mode),
   }
@@ -352,40 +401,107 @@ function mapped(distribution: Distribution, f: (x: number, entry: number) => num
   }
 }
 
-/** Mean, variance and slope against the normal variable behind, for each entry. */
-function momentsOfPoints({ weights, nodes, values }: Points) {
+/** Number of terms of the Hermite expansion that tell how much of a covariance passes a function. */
+const hermiteOrder = 8
+
+interface PointMoments {
+  readonly mean: Float64Array
+  readonly variance: Float64Array
+  /** For each entry, the coefficients 0 to `hermiteOrder` of the function of the normal variable behind. */
+  readonly coefficients: Float64Array
+  /** The part of the variance that the normal variable behind does not explain. */
+  readonly scatter: Float64Array
+}
+
+function momentsOfPoints({ weights, nodes, values }: Points): PointMoments {
   const size = weights.length
   const count = values.length / size
   const mean = new Float64Array(count)
   const variance = new Float64Array(count)
-  const slope = new Float64Array(count)
+  const coefficients = new Float64Array(count * (hermiteOrder + 1))
+  const scatter = new Float64Array(count)
+  // Points of a mixture share nodes: what the normal variable alone makes of a node is the mean over them.
+  const nodeCount = Math.min(size, pointCount)
+  const nodeWeights = new Float64Array(nodeCount)
+  for (let k = 0; k < size; k++) nodeWeights[k % nodeCount]! += weights[k]!
+  const signal = new Float64Array(nodeCount)
   for (let i = 0; i < count; i++) {
     let m = 0
-    let s = 0
-    for (let k = 0; k < size; k++) {
-      const wx = weights[k]! * values[i * size + k]!
-      m += wx
-      s += wx * nodes[k]!
-    }
+    for (let k = 0; k < size; k++) m += weights[k]! * values[i * size + k]!
     let v = 0
-    for (let k = 0; k < size; k++) v += weights[k]! * (values[i * size + k]! - m) ** 2
+    signal.fill(0)
+    for (let k = 0; k < size; k++) {
+      const centred = values[i * size + k]! - m
+      v += weights[k]! * centred * centred
+      signal[k % nodeCount]! += (weights[k]! / nodeWeights[k % nodeCount]!) * centred
+    }
     mean[i] = m
     variance[i] = v
-    slope[i] = s
+    let whole = 0
+    for (let k = 0; k < nodeCount; k++) {
+      whole += nodeWeights[k]! * signal[k]! ** 2
+      // Normalised Hermite polynomials: h_(n+1) = (z h_n - sqrt(n) h_(n-1)) / sqrt(n + 1).
+      let [previous, current] = [0, 1]
+      for (let n = 0; n <= hermiteOrder; n++) {
+        coefficients[i * (hermiteOrder + 1) + n]! += nodeWeights[k]! * signal[k]! * current
+        const next = (nodes[k]! * current - Math.sqrt(n) * previous) / Math.sqrt(n + 1)
+        previous = current
+        current = next
+      }
+    }
+    scatter[i] = size === nodeCount ? 0 : v - whole
   }
-  return { mean, variance, slope }
+  return { mean, variance, coefficients, scatter }
 }
+
+/** Covariance of two such functions of normal variables of correlation rho: sum of a_n^2 rho^n. */
+function covarianceAt({ coefficients, variance, scatter }: PointMoments, entry: number, rho: number): number {
+  let sum = 0
+  let rest = variance[entry]! - scatter[entry]!
+  for (let n = 1, power = rho; n <= hermiteOrder; n++, power *= rho) {
+    const term = coefficients[entry * (hermiteOrder + 1) + n]! ** 2
+    sum += term * power
+    rest -= term
+  }
+  return sum + Math.max(0, rest) * rho ** (hermiteOrder + 1)
+}
+
+/**
+ * How much of a channel's variance, noise apart, its neighbouring positions share. Feature maps are smooth but not
+ * constant; between the two limits (0: every position for itself, 1: all alike) predictions differ by some percent.
+ */
+const neighbourCorrelation = 0.5
+
+/**
+ * Correlation, noise apart, that different elements which a layer adds up are taken to have: it decides how much of the
+ * curvature of an activation shows in what they share. At 0 only the slope would count, at 1 all of the curve;
+ * on small trained networks (test/oracle/networks) 0.3 to 0.7 did about equally well.
+ */
+const typicalCorrelation = 0.5
 
 /** The spread of what `distribution` describes; `before` says what noise was in it. */
 function describedBy(distribution: Distribution, before: Spread): Spread {
+  const { base } = distribution
   const train = momentsOfPoints(distribution.points('train'))
   const evaluated = isQuiet(before) ? train : momentsOfPoints(distribution.points('eval'))
-  const { base } = distribution
   const momentRatio = train.mean.map((mean, i) => {
     const moment = before.trainVariance[i]! + before.mean[i]! ** 2
     return moment > 0 ? (train.variance[i]! + mean ** 2) / moment : 0
   })
   const sampleNoise = before.sampleShare.map((share, i) => share * (train.variance[i]! + train.mean[i]! ** 2))
+  const noise = train.variance.map((v, i) => {
+    const share = base.noiseShare[i]!
+    return share === 0 && train.scatter[i] === 0 ? 0 : v - covarianceAt(train, i, 1 - share)
+  })
+  /** Covariance in eval mode over that in train mode of elements whose signals have the correlation `rho`. */
+  const gainAt = (rho: number) =>
+    base.gain.map((g, i) => {
+      if (evaluated === train) return g
+      const inTrain = rho * (1 - base.noiseShare[i]!)
+      const inEval = Math.min(1, (inTrain * g * g) / base.deviationRatio[i]! ** 2)
+      const ratio = covarianceAt(evaluated, i, inEval) / covarianceAt(train, i, inTrain)
+      return Number.isFinite(ratio) && ratio > 0 ? Math.min(4, Math.sqrt(ratio)) : g
+    })
   return spreadOf(
     before.dims,
     {
@@ -395,16 +511,29 @@ function describedBy(distribution: Distribution, before: Spread): Spread {
       evalVariance: evaluated.variance,
       trainDiagonal: train.variance.map((v, i) => v - sampleNoise[i]!),
       evalDiagonal: evaluated.variance,
-      // What elements share passes with the slope of the function, averaged over what the function sees.
-      gain: base.gain.map((g, i) => {
-        const ratio = evaluated.slope[i]! / (train.slope[i]! * base.deviationRatio[i]!)
-        return Number.isFinite(ratio) && ratio > 0 ? g * Math.min(4, ratio) : g
-      }),
-      channelNoise: before.channelNoise.map((noise, i) => noise * momentRatio[i]!),
+      gain: gainAt(typicalCorrelation),
+      neighbourGain: gainAt(neighbourCorrelation),
+      noise,
+      channelNoise: before.channelNoise.map((v, i) => v * momentRatio[i]!),
       sampleShare: before.sampleShare,
     },
     distribution,
+    before.covariance && passedOn(before, train, noise),
   )
+}
+
+/** Covariances of noise behind a function: they pass with its slope; each entry's own noise is known. */
+function passedOn(before: Spread, after: PointMoments, noise: Float64Array): Float64Array {
+  const { coefficients } = momentsOfPoints(distributionOf(before).points('train'))
+  const slope = noise.map((_, i) => {
+    const at = i * (hermiteOrder + 1) + 1
+    return coefficients[at] ? after.coefficients[at]! / coefficients[at]! : 0
+  })
+  const matrix = scaledMatrix(before.covariance!, slope)
+  noise.forEach((v, i) => {
+    matrix[i * noise.length + i] = v
+  })
+  return matrix
 }
 
 /**
@@ -492,6 +621,8 @@ export function perturbed(
       return {
         ...spread,
         trainDiagonal: spread.trainDiagonal.map((v) => v + additive),
+        noise: spread.noise.map((v) => v + additive),
+        covariance: undefined,
         mean: spread.mean.map((m) => m + shift),
         meanShift: spread.meanShift.map((m) => m - shift),
       }
@@ -527,6 +658,7 @@ export function perturbed(
       trainDiagonal: trainVariance.map((v, i) => v - sampleNoise[i]!),
       evalDiagonal: spread.evalVariance,
       gain: spread.gain.map((g) => g / scale),
+      noise: spread.noise.map((v, i) => scale ** 2 * v + (sharing === 'element' ? added[i]! : 0)),
       channelNoise: spread.channelNoise.map(
         (v, i) => scale ** 2 * v + (sharing === 'channel' ? added[i]! : 0),
       ),
@@ -537,7 +669,16 @@ export function perturbed(
       base: source.base,
       points: (mode) => (mode === 'eval' ? source.points('eval') : mixed(source.points('train'), outcomes)),
     },
+    spread.covariance && withDiagonal(spread.covariance, scale, sharing === 'element' ? added : undefined),
   )
+}
+
+function withDiagonal(matrix: Float64Array, scale: number, added: Float64Array | undefined): Float64Array {
+  const result = matrix.map((v) => v * scale * scale)
+  added?.forEach((v, i) => {
+    result[i * added.length + i]! += v
+  })
+  return result
 }
 
 /** Every point once for each outcome. */
@@ -572,17 +713,19 @@ export interface Row {
   readonly second: ArrayLike<number>
 }
 
-/**
- * How much of a channel's variance its neighbouring positions share, where a noise has one draw for all of them.
- * Feature maps are smooth but not constant; between the two limits (0: every position for itself, 1: all alike).
- */
-const neighbourCorrelation = 0.5
+/** The weights of a linear node one by one: output k weighs entry c at tap t with at(k, c, t). */
+export interface Taps {
+  /** For each tap the share of positions at which it counts. */
+  readonly shares: readonly number[]
+  at(output: number, entry: number, tap: number): number
+}
 
 /** Weighted sums of the entries of `spread` (flat, one row for each output): convolutions and matrix products. */
 export function contracted(
   spread: Spread,
   outDims: readonly number[],
   rowOf: (output: number) => Row,
+  taps?: Taps,
 ): Spread | undefined {
   if (isQuiet(spread) && !isClosed(spread)) return quiet(outDims.length)
   if (spread.pendingShare.some((share) => share > 0)) return undefined
@@ -595,6 +738,8 @@ export function contracted(
     evalDiagonal: make(),
     gain: make(),
     restGain: make(),
+    neighbourGain: make(),
+    noise: make(),
     channelNoise: make(),
     sampleShare: make(),
   }
@@ -605,10 +750,8 @@ export function contracted(
   const closed = isClosed(spread)
   for (let k = 0; k < count; k++) {
     const { offset, length, first, second } = rowOf(k)
-    let weighed = 0
-    let gain = 0
-    let share = 0
-    let [mean, shift, dTrain, dEval, dChannel] = [0, 0, 0, 0, 0]
+    let [weighed, gain, share] = [0, 0, 0]
+    let [mean, shift, dTrain, dEval, dChannel, dNoise] = [0, 0, 0, 0, 0, 0]
     for (let j = 0; j < length; j++) {
       const c = offset + j
       const w1 = first[j]!
@@ -616,6 +759,7 @@ export function contracted(
       mean += w1 * spread.mean[c]!
       shift += w1 * spread.meanShift[c]!
       dEval += w2 * evaluated[c]!
+      dNoise += w2 * spread.noise[c]!
       let own = closed ? train[c]! : spread.trainDiagonal[c]!
       if (hasSampleNoise && closed) own -= spread.sampleShare[c]! * (train[c]! + spread.mean[c]! ** 2)
       if (hasChannelNoise && spread.channelNoise[c]! > 0) {
@@ -626,6 +770,12 @@ export function contracted(
         own -= noise
       }
       dTrain += w2 * own
+      if (closed && w1 * w1 !== w2) {
+        // Taps of one channel see neighbouring positions, whose signals go together.
+        const shared = (w1 * w1 - w2) * neighbourCorrelation * Math.max(0, own - spread.noise[c]!)
+        dTrain += shared
+        dEval += shared * spread.neighbourGain[c]! ** 2
+      }
       const amplitude = Math.sqrt(w2 * evaluated[c]!)
       weighed += amplitude
       gain += amplitude * spread.gain[c]!
@@ -635,12 +785,55 @@ export function contracted(
     out.meanShift[k] = shift
     out.trainDiagonal[k] = dTrain + dChannel
     out.evalDiagonal[k] = dEval
+    out.noise[k] = dNoise
     out.channelNoise[k] = dChannel
     out.gain[k] = weighed > 0 ? gain / weighed : 1
     out.restGain[k] = out.gain[k]!
+    out.neighbourGain[k] = out.gain[k]!
     out.sampleShare[k] = weighed > 0 ? share / weighed : average(spread.sampleShare, offset, length)
   }
-  return spreadOf(outDims, out)
+  const covariance = taps && noiseCovariance(spread, count, taps)
+  if (covariance)
+    for (let k = 0; k < count; k++) {
+      // Noise that entries share adds up like signal, but is gone in eval mode.
+      const shared = covariance[k * count + k]!
+      out.trainDiagonal[k]! += shared - out.noise[k]!
+      out.noise[k] = shared
+    }
+  return spreadOf(outDims, out, undefined, covariance)
+}
+
+/** Multiplications that one product of covariances may cost. */
+const maxProduct = 4e7
+
+/** sum over taps of W N W^T, for noise that differs from position to position. */
+function noiseCovariance(spread: Spread, count: number, { shares, at }: Taps): Float64Array | undefined {
+  const { noise, covariance } = spread
+  const size = noise.length
+  if (!noise.some((v) => v > 0) || count > maxMatrix) return undefined
+  if (shares.length * count * size * (count + (covariance ? size : 1)) > maxProduct) return undefined
+  const result = new Float64Array(count * count)
+  const weights = new Float64Array(count * size)
+  const product = new Float64Array(size)
+  for (const [tap, share] of shares.entries()) {
+    for (let k = 0; k < count; k++) for (let c = 0; c < size; c++) weights[k * size + c] = at(k, c, tap)
+    for (let k = 0; k < count; k++) {
+      product.fill(0)
+      for (let c = 0; c < size; c++) {
+        const w = weights[k * size + c]!
+        if (w === 0) continue
+        if (covariance) for (let d = 0; d < size; d++) product[d]! += w * covariance[c * size + d]!
+        else product[c] = w * noise[c]!
+      }
+      for (let l = 0; l <= k; l++) {
+        let sum = 0
+        for (let c = 0; c < size; c++) sum += product[c]! * weights[l * size + c]!
+        result[k * count + l]! += share * sum
+      }
+    }
+  }
+  for (let k = 0; k < count; k++) for (let l = 0; l < k; l++) result[l * count + k] = result[k * count + l]!
+  return result
 }
 
 function average(values: Float64Array, offset: number, length: number): number {
@@ -678,28 +871,50 @@ export function added(a: Spread, b: Spread, stored?: Stored): Spread | undefined
   const pending = both('pendingShare')
   const sample = both('sampleShare')
   if ([...pending, ...sample].some(Number.isNaN)) return undefined
-  return spreadOf(dims, {
-    mean,
-    meanShift: sum('meanShift'),
-    trainVariance: sum('trainVariance'),
-    evalVariance: sum('evalVariance'),
-    trainDiagonal: sum('trainDiagonal').map((v, i) => v + pending[i]!),
-    evalDiagonal: sum('evalDiagonal'),
-    ...gainsOfSum(x, y),
-    channelNoise: sum('channelNoise'),
-    sampleShare: sample.map((noise, i) => {
-      const total = whole[i]! + (Number.isNaN(mean[i]!) ? 0 : mean[i]! ** 2)
-      return noise === 0 ? 0 : Math.min(1, noise / total)
-    }),
-  })
+  return spreadOf(
+    dims,
+    {
+      mean,
+      meanShift: sum('meanShift'),
+      trainVariance: sum('trainVariance'),
+      evalVariance: sum('evalVariance'),
+      trainDiagonal: sum('trainDiagonal').map((v, i) => v + pending[i]!),
+      evalDiagonal: sum('evalDiagonal'),
+      ...gainsOfSum(x, y),
+      noise: sum('noise').map((v, i) => v + pending[i]!),
+      channelNoise: sum('channelNoise'),
+      sampleShare: sample.map((noise, i) => {
+        const total = whole[i]! + (Number.isNaN(mean[i]!) ? 0 : mean[i]! ** 2)
+        return noise === 0 ? 0 : Math.min(1, noise / total)
+      }),
+    },
+    undefined,
+    sumOfCovariances(x, y, pending),
+  )
+}
+
+/** Noises of two summands are independent of each other, as far as anybody can tell from the file. */
+function sumOfCovariances(x: Spread, y: Spread, pending: Float64Array): Float64Array | undefined {
+  if (!x.covariance && !y.covariance) return undefined
+  const n = pending.length
+  const result = new Float64Array(n * n)
+  for (const { covariance, noise } of [x, y])
+    if (covariance) for (let k = 0; k < result.length; k++) result[k]! += covariance[k]!
+    else for (let i = 0; i < n; i++) result[i * n + i]! += noise[i]!
+  for (let i = 0; i < n; i++) result[i * n + i]! += pending[i]!
+  return result
 }
 
 /** What two summands share scales with both their gains, what is unknown of one alone with its own. */
-function gainsOfSum(x: Spread, y: Spread): Pick<Fields, 'gain' | 'restGain'> {
-  const [vx, vy] = [varianceOr(x, 'train'), varianceOr(y, 'train')]
+function gainsOfSum(x: Spread, y: Spread): Pick<Fields, 'gain' | 'restGain' | 'neighbourGain'> {
+  const signalOf = (spread: Spread) =>
+    varianceOr(spread, 'train').map((v, i) => Math.max(0, v - spread.noise[i]! - spread.channelNoise[i]!))
+  const [vx, vy] = [signalOf(x), signalOf(y)]
   const byPower = x.gain.map((g, i) => {
     const total = vx[i]! + vy[i]!
-    return total > 0 ? Math.sqrt((vx[i]! * g ** 2 + vy[i]! * y.gain[i]! ** 2) / total) : Math.sqrt(g * y.gain[i]!)
+    return total > 0
+      ? Math.sqrt((vx[i]! * g ** 2 + vy[i]! * y.gain[i]! ** 2) / total)
+      : Math.sqrt(g * y.gain[i]!)
   })
   const restGain = byPower.map((g, i) => {
     const [openX, openY] = [Number.isNaN(x.trainVariance[i]!), Number.isNaN(y.trainVariance[i]!)]
@@ -707,7 +922,7 @@ function gainsOfSum(x: Spread, y: Spread): Pick<Fields, 'gain' | 'restGain'> {
     if (openX) return x.restGain[i]!
     return openY ? y.restGain[i]! : Math.sqrt(x.gain[i]! * y.gain[i]!)
   })
-  return { gain: byPower, restGain }
+  return { gain: byPower, restGain, neighbourGain: byPower }
 }
 
 /** Several values side by side along `axis`; undefined if templates do not fit or would grow beyond `limit` entries. */
@@ -748,47 +963,165 @@ export function concatenated(
       })
     fields[name] = joined
   }
-  return spreadOf(dims, fields)
+  return spreadOf(dims, fields, undefined, outer === 1 ? blocks(grown) : undefined)
 }
 
-/** Largest of `count` neighbouring elements, taken as `effective` independent ones. */
-export function maximum(spread: Spread, effective: number): Spread | undefined {
+/** Covariances of values side by side: their noises are taken as independent. */
+function blocks(parts: readonly Spread[]): Float64Array | undefined {
+  const n = parts.reduce((sum, part) => sum + part.mean.length, 0)
+  if (n > maxMatrix || !parts.some(({ covariance }) => covariance)) return undefined
+  const result = new Float64Array(n * n)
+  let start = 0
+  for (const { covariance, noise } of parts) {
+    const m = noise.length
+    for (let i = 0; i < m; i++)
+      for (let j = 0; j < m; j++)
+        result[(start + i) * n + start + j] = covariance ? covariance[i * m + j]! : i === j ? noise[i]! : 0
+    start += m
+  }
+  return result
+}
+
+/**
+ * Largest of `count` neighbouring elements. Neighbours are functions of normal variables that share a part of their
+ * variance, as much as `neighbourCorrelation` says and noise leaves: sqrt(r) c + sqrt(1 - r) e, with an e for each. The
+ * largest of increasing functions of those is the function of the largest.
+ */
+export function maximum(spread: Spread, count: number): Spread | undefined {
   if (!isClosed(spread)) return isQuiet(spread) ? quiet(spread.dims.length) : undefined
   const source = distributionOf(spread)
-  // The points of the maximum are those of the element, weighted by the steps of its distribution function's power.
+  const { base } = source
+  const correlation = (mode: Mode, i: number) => {
+    const inTrain = neighbourCorrelation * (1 - base.noiseShare[i]!)
+    return mode === 'train'
+      ? inTrain
+      : Math.min(1, (inTrain * base.gain[i]! ** 2) / base.deviationRatio[i]! ** 2)
+  }
   const distribution: Distribution = {
     ...source,
     source: {},
-    points: (mode) => largest(source.points(mode), effective),
+    points: (mode) => largest(source.points(mode), count, (i) => correlation(mode, i)),
   }
   return describedBy(distribution, spread)
 }
 
-function largest({ weights, nodes, values }: Points, effective: number): Points {
+/** Correlations are told apart to this many steps. */
+const correlationSteps = 20
+
+function largest(
+  { weights, nodes, values }: Points,
+  count: number,
+  correlationOf: (entry: number) => number,
+): Points {
   const size = weights.length
-  const count = values.length / size
+  const entries = values.length / size
   const result = new Float64Array(values.length)
-  const order = Array.from({ length: size }, (_, k) => k)
-  for (let i = 0; i < count; i++) {
+  const shifts = new Map<number, Float64Array>()
+  for (let i = 0; i < entries; i++) {
     const row = values.subarray(i * size, (i + 1) * size)
-    order.sort((a, b) => row[a]! - row[b]!)
-    // Quantiles of the maximum at the probabilities of the standard points: F^effective = p.
-    let at = 0
-    let below = weights[order[0]!]!
-    let probability = 0
-    const byNode = Array.from({ length: size }, (_, k) => k).sort((a, b) => nodes[a]! - nodes[b]!)
-    for (const k of byNode) {
-      const wanted = (probability + weights[k]! / 2) ** (1 / effective)
-      probability += weights[k]!
-      while (below < wanted && at < size - 1) below += weights[order[++at]!]!
-      result[i * size + k] = row[order[at]!]!
+    if (size === pointCount) {
+      const step = Math.round(correlationOf(i) * correlationSteps)
+      let shifted = shifts.get(step)
+      if (!shifted) {
+        shifted = nodesOfLargest(count, step / correlationSteps)
+        shifts.set(step, shifted)
+      }
+      for (let k = 0; k < size; k++) result[i * size + k] = interpolated(row, shifted[k]!)
+    } else {
+      // Noise that sets single elements apart: the maximum is over as many independent ones.
+      result.set(quantilesOfLargest(row, weights, nodes, count), i * size)
     }
   }
   return { weights, nodes, values: result }
 }
 
+/** Where the standard points go when each becomes the same quantile of sqrt(r) c + sqrt(1 - r) max(e1 ... en). */
+function nodesOfLargest(count: number, r: number): Float64Array {
+  const { nodes, weights } = standardPoints
+  const cumulative = new Float64Array(pointCount)
+  let total = 0
+  for (let k = 0; k < pointCount; k++) {
+    cumulative[k] = total + weights[k]! / 2
+    total += weights[k]!
+  }
+  // The distribution of the maximum of the independent parts, in steps of the same nodes.
+  const largestWeights = cumulative.map((p, k) => {
+    const [above, below] = [p + weights[k]! / 2, p - weights[k]! / 2]
+    return Math.min(1, above) ** count - Math.max(0, below) ** count
+  })
+  const [common, own] = [Math.sqrt(r), Math.sqrt(1 - r)]
+  const probabilityBelow = (x: number) => {
+    let sum = 0
+    for (let k = 0; k < pointCount; k++) {
+      if (largestWeights[k]! < 1e-14) continue
+      const rest = x - own * nodes[k]!
+      sum += largestWeights[k]! * (common > 0 ? normalBelow(rest / common) : rest >= 0 ? 1 : 0)
+    }
+    return sum
+  }
+  return cumulative.map((p) => {
+    let [low, high] = [-2 * reach, 2 * reach]
+    for (let step = 0; step < 40; step++) {
+      const middle = (low + high) / 2
+      if (probabilityBelow(middle) < p) low = middle
+      else high = middle
+    }
+    return (low + high) / 2
+  })
+}
+
+/** The standard normal distribution function (Abramowitz and Stegun 7.1.26, error below 1e-7). */
+function normalBelow(z: number): number {
+  const x = Math.abs(z) / Math.SQRT2
+  const t = 1 / (1 + 0.3275911 * x)
+  const series =
+    t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429))))
+  const tail = (series * Math.exp(-x * x)) / 2
+  return z > 0 ? 1 - tail : tail
+}
+
+/** The function given at the standard nodes, at z. */
+function interpolated(row: Float64Array, z: number): number {
+  const at = Math.min(pointCount - 1.000001, Math.max(0, ((z + reach) / (2 * reach)) * (pointCount - 1)))
+  const k = Math.floor(at)
+  return row[k]! + (at - k) * (row[k + 1]! - row[k]!)
+}
+
+function quantilesOfLargest(
+  row: Float64Array,
+  weights: Float64Array,
+  nodes: Float64Array,
+  count: number,
+): Float64Array {
+  const size = row.length
+  const byValue = Array.from({ length: size }, (_, k) => k).sort((a, b) => row[a]! - row[b]!)
+  const byNode = Array.from({ length: size }, (_, k) => k).sort((a, b) => nodes[a]! - nodes[b]!)
+  const result = new Float64Array(size)
+  let at = 0
+  let below = weights[byValue[0]!]!
+  let probability = 0
+  for (const k of byNode) {
+    const wanted = (probability + weights[k]! / 2) ** (1 / count)
+    probability += weights[k]!
+    while (below < wanted && at < size - 1) below += weights[byValue[++at]!]!
+    result[k] = row[byValue[at]!]!
+  }
+  return result
+}
+
+/** Sums over positions of every entry, whose weights add up to `first` and their squares to `second`. */
+export function perEntry(spread: Spread, first: number, second: number): Spread | undefined {
+  const sum = contracted(spread, spread.dims, (k) => ({
+    offset: k,
+    length: 1,
+    first: [first],
+    second: [second],
+  }))
+  return sum && { ...sum, covariance: spread.covariance?.map((v) => v * second) }
+}
+
 /** Means over `positions` neighbours of every channel: the independent part shrinks with their number. */
 export function averaged(spread: Spread, positions: number): Spread | undefined {
   const second = 1 / positions
-  return contracted(spread, spread.dims, (k) => ({ offset: k, length: 1, first: [1], second: [second] }))
+  return perEntry(spread, 1, second)
 }

@@ -95,5 +95,8 @@ function inWords(value: Value): string {
     : String(value)
 }
 
-const numberInWords = (value: number): string =>
-  Number.isInteger(value) ? String(value) : String(Number(value.toPrecision(3)))
+function numberInWords(value: number): string {
+  if (Number.isInteger(value)) return String(value)
+  const rounded = Number(value.toPrecision(3))
+  return Math.abs(rounded) < 1e-3 ? rounded.toExponential() : String(rounded)
+}

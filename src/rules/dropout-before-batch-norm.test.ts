@@ -64,3 +64,15 @@ test('a noise whose strength is an input is reported without a prediction', () =
   expect(found).toMatchObject({ severity: 'warning' })
   expect(found?.message).toMatch(/ratio not fixed in the file.*cannot be predicted: /)
 })
+
+test.each([
+  ['Gaussian dropout', `r = RandomNormalLike <mean = 1.0, scale = 0.5> (x) [noise] d = Mul(x, r)`],
+  ['uniform dropout', `r = RandomUniformLike <low = 0.5, high = 1.5> (x) [noise] d = Mul(x, r)`],
+  ['additive Gaussian noise', `r = RandomNormalLike <mean = 0.0, scale = 0.5> (x) [noise] d = Add(x, r)`],
+])('%s is called by its name', (name, nodes) => {
+  const [found] = find(`net (float32[N, 4, 8, 8] x) => (float32[N, 4, 8, 8] y) <${constants}> {
+    ${nodes}
+    [bn] y = BatchNormalization(d, one, zero, zero, one)
+  }`)
+  expect(found?.message).toContain(`${name} 'noise' (`)
+})

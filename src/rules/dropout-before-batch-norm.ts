@@ -1,14 +1,14 @@
 import { defineRule } from './define-rule.ts'
 import { actingPaths, asShift, grouped, nearestOf, shiftedRatio } from './exposure.ts'
 import { placeOf, placesOf } from './places.ts'
-import { counted, noiseInWords } from './words.ts'
+import { counted, noiseInWords, someOf } from './words.ts'
 
 /** Noise whose output reaches a BatchNormalization through linear nodes only. */
 export const dropoutBeforeBatchNorm = defineRule({
   id: 'dropout-before-batch-norm',
   severity: 'warning',
   summary:
-    'Dropout, or noise like it, reaches a BatchNormalization directly or through linear nodes (convolution, dense layer, addition, concatenation, average pool) only.',
+    'Dropout, or noise like it, reaches a BatchNormalization directly or through linear nodes (convolution, dense layer, addition, concatenation, average pool, and Relu right behind the noise) only.',
   why: 'In training the normalization sees, and stores, a variance that the noise has enlarged. At inference the noise is off, the variance is smaller, and the layer still divides by the stored one: its output is too small, and every layer behind it receives what it was never trained on. For Dropout of ratio r on a zero-mean input the variance shrinks to 1 - r of the stored one; a mean that is not zero makes it worse, a wide layer in between makes it milder. Gaussian dropout, uniform dropout, spatial dropout, DropPath, alpha dropout and additive noise do the same in proportion to their own variance.',
   ignoreWhen:
     'The running statistics were re-estimated with the noise off after training (`varshift fix` does that; a file does not tell whether it was done, `varshift measure` does), or the noise also runs at inference (Monte Carlo dropout). A predicted ratio within 10 % of 1 is reported as a note only.',
@@ -64,6 +64,12 @@ net (float32[N, 4, 8, 8] x) => (float32[N, 8, 8, 8] y)
   [cat] c = Concat <axis = 1> (s, x)
   [bn] y = BatchNormalization(c, one, zero, zero, one)
 }`,
+      `net (float32[N, 4, 8, 8] x, float ratio) => (float32[N, 4, 8, 8] y)
+<bool on = {1}, float32[4] one = fill(1), float32[4] mean = fill(0.2), float32[4] var = fill(2)>
+{
+  [drop] d = Dropout(x, ratio, on)
+  [bn] y = BatchNormalization(d, one, mean, mean, var)
+}`,
     ],
   },
   messages: {
@@ -78,7 +84,7 @@ net (float32[N, 4, 8, 8] x) => (float32[N, 8, 8, 8] y)
       const nearest = nearestOf(paths)
       const { norm, noise, through, steps } = nearest
       const others = paths.length - 1
-      const how = through === 'direct' ? 'directly' : `through ${counted(steps.length, 'linear node')}`
+      const how = through === 'direct' ? 'directly' : `through ${someOf(steps.map(({ opType }) => opType))}`
       const found = { at: placeOf(norm), path: placesOf(nearest) }
       const data = {
         norm: norm.label,

@@ -1,3 +1,4 @@
+import type { NoisePath } from '../analysis/facts.ts'
 import { labelOf } from '../ir/model.ts'
 import { defineRule } from './define-rule.ts'
 import { actingPaths, asShift, crossesNorm, grouped, nearestOf, shiftedRatio } from './exposure.ts'
@@ -9,10 +10,10 @@ export const dropoutUpstreamOfBatchNorm = defineRule({
   id: 'dropout-upstream-of-batch-norm',
   severity: 'info',
   summary:
-    'Dropout, or noise like it, reaches BatchNormalizations behind activations, max pools or other normalizations.',
-  why: 'Their statistics were learned under noise too, and are used without it. Noise also makes channels less alike, and the next convolution adds what they have in common, so behind a first normalization the variance at inference can be far larger than the stored one, where directly behind the noise it is smaller. By how much depends on the data, so a file alone rarely tells.',
+    'Dropout, or noise like it, reaches BatchNormalizations behind activations, max pools or other normalizations only.',
+  why: 'Their statistics were learned under noise too, and are used without it. Noise also makes channels less alike, and the next convolution adds what they have in common, so behind a first normalization the variance at inference can be far larger than the stored one, where directly behind the noise it is smaller. By how much depends on the data: what is predicted from the file alone is rough.',
   ignoreWhen:
-    '`varshift measure` shows that these layers see what they stored, or the statistics were re-estimated with the noise off. Noise that is followed by many layers before the first normalization, or that is weak, does little.',
+    '`varshift measure` shows that these layers see what they stored, or the statistics were re-estimated with the noise off. Noise that is followed by many layers before the first normalization, or that is weak, does little. If no other normalization lies between and a ratio more than 10 % from 1 is predicted, the finding is a warning.',
   fix: 'Measure first: `varshift measure MODEL --data DATA`. If layers shift, `varshift fix` re-estimates them all. Mending the directly exposed layer alone makes those behind it worse.',
   source:
     'Li et al., arXiv:1801.05134, section 3; that repairing one layer alone is harmful was measured for this project.',
@@ -50,35 +51,60 @@ export const dropoutUpstreamOfBatchNorm = defineRule({
   [act] a = Relu(n)
   [bn2] y = BatchNormalization(a, one, mean, mean, var)
 }`,
+      `net (float32[N, 4, 8, 8] x, float32[4] var) => (float32[N, 4, 8, 8] y)
+<float ratio = {0.5}, bool on = {1}, float32[4] one = fill(1), float32[4] mean = fill(0.2)>
+{
+  [drop] d = Dropout(x, ratio, on)
+  [act] a = Sigmoid(d)
+  [bn] y = BatchNormalization(a, one, mean, mean, var)
+}`,
     ],
   },
   messages: {
     behind:
       "{noise} reaches {count} behind non-linear nodes: {names}. The first such node is '{through}' ({type}).",
     predicted:
-      "{noise} reaches {count} behind non-linear nodes: {names}. The first such node is '{through}' ({type}); '{norm}' is predicted to see {ratio} times the variance at inference that it stored.",
+      "{noise} reaches {count} behind non-linear nodes, predicted to see {range} times the stored variance at inference: {names}. The first such node is '{through}' ({type}).",
   },
   check({ facts, report }) {
-    const behind = actingPaths(facts).filter(({ through }) => through === 'nonlinear')
-    for (const paths of grouped(behind, ({ noise }) => noise.key)) {
-      const nearest = nearestOf(paths)
-      const { noise, norm, firstNonlinear } = nearest
-      const labels = paths.map((path) => path.norm.label)
+    const paths = actingPaths(facts)
+    // What noise does to a norm that it exposes more directly is another rule's finding.
+    const exposed = new Set(
+      paths.filter(({ through }) => through !== 'nonlinear').map(({ norm }) => norm.key),
+    )
+    const behind = paths.filter(({ norm }) => !exposed.has(norm.key))
+    const ratioOf = ({ norm }: NoisePath): number | undefined => {
+      const prediction = facts.predictions.get(norm.key)
+      return prediction && 'layerRatio' in prediction ? prediction.layerRatio : undefined
+    }
+    for (const group of grouped(behind, ({ noise }) => noise.key)) {
+      const nearest = nearestOf(group)
+      const { noise, firstNonlinear } = nearest
+      const labels = group.map(({ norm }) => norm.label)
       const found = { at: placeOf(noise), path: placesOf(nearest) }
       const data = {
         noise: noiseInWords(noise),
-        count: counted(paths.length, 'batch normalization'),
+        count: counted(group.length, 'batch normalization'),
         names: someLayers(labels),
         norms: labels,
         through: firstNonlinear ? labelOf(firstNonlinear) : 'unknown',
         type: firstNonlinear?.opType ?? '',
       }
-      const prediction = facts.predictions.get(norm.key)
-      if (prediction && 'layerRatio' in prediction && !crossesNorm(nearest)) {
-        const ratio = prediction.layerRatio
-        const severity = asShift(ratio) >= shiftedRatio ? 'warning' : undefined
-        report({ message: 'predicted', ...found, severity, data: { ...data, norm: norm.label, ratio } })
-      } else report({ message: 'behind', ...found, data })
+      const ratios = group.map(ratioOf).filter((ratio) => ratio !== undefined)
+      if (ratios.length === 0) {
+        report({ message: 'behind', ...found, data })
+        continue
+      }
+      const [least, most] = [Math.min(...ratios), Math.max(...ratios)]
+      const [low, high] = [least.toPrecision(3), most.toPrecision(3)]
+      // Behind another normalization that one is the finding, and predictions are rougher.
+      const first = crossesNorm(nearest) ? 1 : (ratioOf(nearest) ?? 1)
+      report({
+        message: 'predicted',
+        ...found,
+        severity: asShift(first) >= shiftedRatio ? 'warning' : undefined,
+        data: { ...data, range: low === high ? low : `${low} to ${high}`, ratioMin: least, ratioMax: most },
+      })
     }
   },
 })

@@ -1,4 +1,4 @@
-import type { Facts, NoisePath, Norm } from '../analysis/facts.ts'
+import type { Facts, Noise, NoisePath, Norm } from '../analysis/facts.ts'
 import { isNorm } from '../analysis/norms.ts'
 import { storedTensor } from '../ir/edit.ts'
 import { type Model, type Node, opsetOf } from '../ir/model.ts'
@@ -14,9 +14,11 @@ export const shiftedRatio = 1.1
 /** max(ratio, 1 / ratio): how far a ratio is from 1, either way. */
 export const asShift = (ratio: number): number => Math.max(ratio, 1 / ratio)
 
+/** Whether a noise does anything: every noise is off where its parameter is 0. */
+export const isActing = ({ parameter }: Noise): boolean => parameter.value !== 0
+
 /** The ways of noises that do anything. */
-export const actingPaths = ({ paths }: Facts): NoisePath[] =>
-  paths.filter(({ noise }) => noise.relativeVariance !== 0)
+export const actingPaths = ({ paths }: Facts): NoisePath[] => paths.filter(({ noise }) => isActing(noise))
 
 /** `paths` by what `keyOf` names, in order. */
 export function grouped(

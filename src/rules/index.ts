@@ -1,6 +1,6 @@
 import { UserError } from '../ir/errors.ts'
 import { keyOf } from '../ir/model.ts'
-import { type Finding, type Severity, severities } from '../result/result.ts'
+import type { Finding, Severity } from '../result/result.ts'
 import { biasBeforeBatchNorm } from './bias-before-batch-norm.ts'
 import { deadBatchNormChannel } from './dead-batch-norm-channel.ts'
 import type { Rule, RuleContext } from './define-rule.ts'
@@ -27,6 +27,9 @@ export const rules: readonly Rule[] = [
   foldedOrStripped,
   hiddenInSubgraph,
 ]
+
+/** Not taken from the schema of results, which loads zod: listing rules should not wait for it. */
+const severities: readonly Severity[] = ['error', 'warning', 'info']
 
 const byId = new Map(rules.map((rule) => [rule.id, rule]))
 

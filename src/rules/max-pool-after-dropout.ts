@@ -1,7 +1,6 @@
 import type { NoisePath } from '../analysis/facts.ts'
 import { isNorm } from '../analysis/norms.ts'
 import { keyOf, labelOf, type Model, type Node } from '../ir/model.ts'
-import { noiseUnits } from '../ops/noises/index.ts'
 import { defineRule } from './define-rule.ts'
 import { actingPaths, flowsAlong, grouped } from './exposure.ts'
 import { placeOf, placesOf } from './places.ts'
@@ -88,14 +87,9 @@ export const maxPoolAfterDropout = defineRule({
 
 /** The max pool on the way from a noise to the first norm behind it, if that noise changes what it gives in the mean. */
 function poolOn(model: Model, path: NoisePath): Node | undefined {
-  const { noise, steps } = path
-  const flows = flowsAlong(model, path)
-  const at = flows.indexOf('pooling')
-  if (at < 0 || steps.some(isNorm)) return undefined
-  const { kind, sharing, parameter } = noise
-  const unit = noiseUnits.find(({ id }) => id === kind)
-  // A factor that the positions of a channel share is still one in front of the pool.
-  const isShared = sharing !== 'element' && parameter.value !== undefined && unit?.isScaling(parameter.value)
-  const keepsFactors = flows.slice(0, at).every((flow) => flow !== 'linear' && flow !== 'nonlinear')
-  return isShared && keepsFactors ? undefined : steps[at]
+  const { steps, firstNonlinear } = path
+  const at = flowsAlong(model, path).indexOf('pooling')
+  if (at < 0 || !firstNonlinear || steps.some(isNorm)) return undefined
+  // A factor that the positions of a channel share passes the pool: what is not linear then comes later, if at all.
+  return steps.indexOf(firstNonlinear) <= at ? steps[at] : undefined
 }

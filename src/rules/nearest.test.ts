@@ -7,6 +7,7 @@ test('finds slips, swaps and parts, the nearest first', () => {
   expect(nearest('fialOn', words)).toEqual(['failOn'])
   expect(nearest('dropout-befor-batchnorm', words)[0]).toBe('dropout-before-batch-norm')
   expect(nearest('upstream', words)).toEqual(['dropout-upstream-of-batch-norm'])
+  expect(nearest('dropoutBefore', words)).toEqual(['dropout-before-batch-norm'])
   expect(nearest('colour', words)).toEqual([])
 })
 

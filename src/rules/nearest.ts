@@ -3,10 +3,10 @@ const slips = (word: string): number => Math.max(2, Math.floor(word.length / 3))
 
 /** At most three of `candidates` that `word` may have been meant to be, the most likely first. */
 export function nearest(word: string, candidates: readonly string[]): string[] {
-  const wanted = word.toLowerCase()
+  const wanted = bare(word)
   return candidates
     .map((candidate) => {
-      const known = candidate.toLowerCase()
+      const known = bare(candidate)
       const contained = wanted.length >= 3 && known.includes(wanted)
       return { candidate, distance: contained ? 1 : distance(wanted, known) }
     })
@@ -15,6 +15,9 @@ export function nearest(word: string, candidates: readonly string[]): string[] {
     .slice(0, 3)
     .map(({ candidate }) => candidate)
 }
+
+/** Letters and digits only: hyphens and capitals are what people forget. */
+const bare = (word: string): string => word.toLowerCase().replace(/[^a-z\d]/g, '')
 
 /** `; did you mean 'a' or 'b'?`, or nothing where no candidate is near. */
 export function didYouMean(word: string, candidates: readonly string[]): string {

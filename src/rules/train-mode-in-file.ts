@@ -1,4 +1,5 @@
 import { defineRule } from './define-rule.ts'
+import { isActing } from './exposure.ts'
 import { counted, noiseInWords, someLayers, someOf } from './words.ts'
 
 /** Batch statistics in use, or noise that acts, in the file as it stands. */
@@ -48,7 +49,7 @@ net (float32[N, 4] x) => (float32[N, 4] y)
   },
   messages: {
     norms:
-      '{count} of {all} use the statistics of the batch at hand ({names}): what the file gives for a sample depends on the other samples of its batch.',
+      '{count} of {all} {verb} the statistics of the batch at hand ({names}): what the file gives for a sample depends on the other samples of its batch.',
     noises: '{count} active in the file ({names}): it gives another answer each time.',
     dynamic:
       '{count} switched on by an input of the graph or a computed value ({names}): make sure that it is off at inference.',
@@ -62,6 +63,7 @@ net (float32[N, 4] x) => (float32[N, 4] y)
         aspect: 'batch-statistics',
         data: {
           count: training.length,
+          verb: training.length === 1 ? 'uses' : 'use',
           all: counted(norms.length, 'batch normalization'),
           names: someLayers(training),
           norms: training,
@@ -71,7 +73,7 @@ net (float32[N, 4] x) => (float32[N, 4] y)
       ['always', 'noises'],
       ['dynamic', 'dynamic'],
     ] as const) {
-      const acting = noises.filter((noise) => noise.active === active && noise.relativeVariance !== 0)
+      const acting = noises.filter((noise) => noise.active === active && isActing(noise))
       if (acting.length > 0)
         report({
           message,

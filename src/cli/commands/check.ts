@@ -47,7 +47,7 @@ async function checkModels(context: CommandContext): Promise<ExitCode> {
     throw new UserError('--update-baseline needs a file to write to: --baseline FILE')
   const isNew = flags.updateBaseline && file !== undefined && !(await files.stat(file))
   const known = file === undefined || isNew ? {} : await readBaseline(file, files)
-  const wanted = await reportFiles(context, file === undefined ? args : [...args, file])
+  const wanted = await reportFiles(context)
   const options = await ruleOptions(context)
   const [{ openModel }, { check }] = await Promise.all([
     import('../../formats/open-model.ts'),

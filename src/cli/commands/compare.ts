@@ -25,7 +25,7 @@ export const compareCommand = defineCommand({
     const { args, console, files } = context
     const [first, second] = args as [string, string]
     const data = dataOf(context, 'compare')
-    const wanted = await reportFiles(context, [first, second, data])
+    const wanted = await reportFiles(context)
     const rules = await ruleOptions(context)
     const [{ openModel }, { compare }] = await Promise.all([
       import('../../formats/open-model.ts'),

@@ -7,7 +7,7 @@ import { present, reportFiles } from '../present.ts'
 import { readResults } from '../result-file.ts'
 import { dataSettings, ruleSettings, runSettings } from '../settings.ts'
 import { dataOf, dataOptions, given, ruleOptions, runOptions } from '../work-options.ts'
-import { checkWritable } from '../write.ts'
+import { checkWritable, inputsOf } from '../write.ts'
 
 /** A repaired copy of a model. */
 export const fixCommand = defineCommand({
@@ -36,10 +36,9 @@ export const fixCommand = defineCommand({
     const [path] = args as [string]
     const output = await outputOf(context, path)
     const from = typeof flags.from === 'string' ? flags.from : undefined
-    if (from !== undefined && settings.data !== undefined && settings.data !== null)
+    if (from !== undefined && settings.data !== undefined)
       console.note(`--from ${from} is used in place of the data ${settings.data}`)
-    const inputs = [path, ...(from === undefined ? [] : [from]), ...(output === undefined ? [] : [output])]
-    const wanted = await reportFiles(context, inputs, { output: false })
+    const wanted = await reportFiles(context, { model: flags.dryRun ? (flags.output as string) : output })
     const source =
       from === undefined ? { data: dataOf(context, 'fix') } : { from: await statisticsIn(from, context) }
     const rules = await ruleOptions(context)
@@ -80,7 +79,8 @@ export const fixCommand = defineCommand({
 })
 
 /** Where the repaired model goes; undefined for a dry run. */
-async function outputOf({ flags, files }: CommandContext, model: string): Promise<string | undefined> {
+async function outputOf(context: CommandContext, model: string): Promise<string | undefined> {
+  const { flags, files } = context
   const { output, inPlace, dryRun } = flags
   const chosen = [output !== undefined && '-o', inPlace && '--in-place', dryRun && '--dry-run'].filter(
     Boolean,
@@ -91,15 +91,15 @@ async function outputOf({ flags, files }: CommandContext, model: string): Promis
     throw new UserError('-o and --in-place contradict each other; give one of them')
   if (dryRun) return undefined
   if (inPlace) return model
-  await checkWritable(output as string, [], files)
-  if ((await files.stat(model)) && (await files.stat(output as string))) {
-    const [real, own] = [await files.realPath(output as string), await files.realPath(model)]
-    if (real === own)
-      throw new UserError(
-        `${String(output)} is the model itself; give another name, or --in-place to replace it`,
-      )
-  }
-  return output as string
+  const path = output as string
+  const isModel = async () =>
+    (await files.stat(model)) !== undefined &&
+    (await files.stat(path)) !== undefined &&
+    (await files.realPath(path)) === (await files.realPath(model))
+  if (await isModel())
+    throw new UserError(`${path} is the model itself; give another name, or --in-place to replace it`)
+  await checkWritable(path, inputsOf(context), files)
+  return path
 }
 
 async function statisticsIn(path: string, { files }: CommandContext): Promise<Result> {

@@ -21,7 +21,7 @@ export const measureCommand = defineCommand({
   examples: [
     ['varshift measure model.onnx --data images.npz', 'arrays named as the inputs of the model'],
     [
-      'varshift measure model.onnx --data photos/ --image-size 224 --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225',
+      'varshift measure model.onnx --data photos/ --image-size 224 --mean 0.5 --std 0.25',
       'a folder of pictures',
     ],
     ['varshift measure model.onnx --data images.npz -o shift.json', 'moments to take elsewhere'],
@@ -34,7 +34,7 @@ export const measureCommand = defineCommand({
     const { args, console, files } = context
     const [path] = args as [string]
     const data = dataOf(context, 'measure')
-    const wanted = await reportFiles(context, [path, data])
+    const wanted = await reportFiles(context)
     const rules = await ruleOptions(context)
     const [{ openModel }, { measure }] = await Promise.all([
       import('../../formats/open-model.ts'),

@@ -22,7 +22,7 @@ export const reportCommand = defineCommand({
   ],
   async run(context) {
     const [path] = context.args as [string]
-    const wanted = await reportFiles(context, [path])
+    const wanted = await reportFiles(context)
     await present(context, await readResults(path, context.files), wanted)
     return exitCodes.fine
   },

@@ -2,12 +2,15 @@ import { UserError } from '../../ir/errors.ts'
 import type { Files } from '../../platform/files.ts'
 import type { ExternalData, ExternalTensor } from './tensor.ts'
 
+/** Exporters that write a file for every tensor stay far below. */
+const maxFiles = 20_000
+
 /** The files beside a model at `modelPath`: noted while the model is read, then checked, then read on demand. */
 export class FolderOfModel implements ExternalData {
   readonly #files: Files
   readonly #modelPath: string
-  readonly #required: ExternalTensor[] = []
-  #paths = new Map<string, string>()
+  readonly #required = new Map<string, ExternalTensor[]>()
+  readonly #paths = new Map<string, string>()
 
   constructor(files: Files, modelPath: string) {
     this.#files = files
@@ -15,12 +18,18 @@ export class FolderOfModel implements ExternalData {
   }
 
   require(tensor: ExternalTensor): void {
-    this.#required.push(tensor)
+    const same = this.#required.get(tensor.location)
+    if (same) same.push(tensor)
+    else this.#required.set(tensor.location, [tensor])
+    if (this.#required.size > maxFiles)
+      throw new UserError(
+        `the model names more than ${maxFiles} external files; no network is like this: the file is damaged or was made to exhaust time`,
+      )
   }
 
   /** Locations of all external files, as the model states them. */
   get locations(): string[] {
-    return [...new Set(this.#required.map(({ location }) => location))]
+    return [...this.#required.keys()]
   }
 
   pathOf(location: string): string {
@@ -29,10 +38,11 @@ export class FolderOfModel implements ExternalData {
 
   /** Throws a UserError if a file is missing, too short, or outside the model's folder (also by way of a link). */
   async check(): Promise<void> {
+    if (this.#required.size === 0) return
     const files = this.#files
     const folder = files.folderOf(this.#modelPath)
-    for (const location of this.locations) {
-      const needed = this.#required.filter((tensor) => tensor.location === location)
+    const inside = await files.realPath(folder)
+    for (const [location, needed] of this.#required) {
       const name = needed[0]?.name ?? ''
       if (location === '' || /^([\\/]|[a-zA-Z]:)|(^|[\\/])\.\.([\\/]|$)/.test(location))
         throw new UserError(
@@ -40,11 +50,14 @@ export class FolderOfModel implements ExternalData {
         )
       const path = files.join(folder, location)
       const info = await files.stat(path)
-      if (info?.kind !== 'file')
+      if (!info)
         throw new UserError(
           `external data file '${path}' of tensor '${name}' is missing; copy it beside the model`,
         )
-      const inside = await files.realPath(folder)
+      if (info.kind !== 'file')
+        throw new UserError(
+          `external data file '${path}' of tensor '${name}' is a folder, expected a file; copy the file there`,
+        )
       const real = await files.realPath(path)
       if (files.folderOf(real) !== inside && !real.startsWith(files.join(inside, ' ').slice(0, -1)))
         throw new UserError(
@@ -53,7 +66,7 @@ export class FolderOfModel implements ExternalData {
       for (const tensor of needed)
         if (tensor.offset + tensor.length > info.sizeBytes)
           throw new UserError(
-            `tensor '${tensor.name}' needs bytes ${tensor.offset} to ${tensor.offset + tensor.length} of '${path}', which has ${info.sizeBytes}; the file may be truncated`,
+            `tensor '${tensor.name}' needs bytes ${tensor.offset} to ${tensor.offset + tensor.length} of '${path}', which has ${info.sizeBytes}; the file may be truncated: copy it again`,
           )
       this.#paths.set(location, path)
     }

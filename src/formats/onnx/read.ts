@@ -6,29 +6,46 @@ import type {
   LocalFunction,
   Model,
   Node,
+  Origin,
   TensorType,
   ValueInfo,
 } from '../../ir/model.ts'
 import { dataTypeOfOnnx, type Tensor } from '../../ir/tensor.ts'
 import { labelOf } from './label.ts'
 import * as schema from './schema.ts'
-import { type ExternalData, readTensor } from './tensor.ts'
-import { type Field, fieldsOf, float, integer, payload, text, varints } from './wire.ts'
+import { type ExternalData, maxRank, readTensor } from './tensor.ts'
+import { Budget, type Field, fieldsOf, float, floatsOf, integer, payload, text, varints } from './wire.ts'
 
 /**
- * No network in use comes near these; a small file that claims more was made to exhaust memory.
- * Records are nodes, tensors, values and attributes; items are the entries of their lists.
+ * Files that hold more were made to exhaust time and memory; large networks in use hold some hundred thousand records.
+ * Records are fields of every message and numbers of attributes; parts are what becomes objects of its own: nodes,
+ * tensors, values, attributes, and graphs, which weigh as much as several of these.
  */
-const maxRecords = 4_000_000
-const maxItems = 16_000_000
+const maxRecords = 8_000_000
+const maxParts = 1_000_000
+const weightOfGraph = 8
+const maxNames = 4_000_000
 const maxDepth = 64
+
+/** Most nodes lack one or the other: they share these. */
+const none: readonly string[] = []
+const noAttributes: ReadonlyMap<string, Attribute> = new Map()
+
+/** A node whose label still is what the exporter noted of its scopes. */
+type Draft = Node & { readonly origin: Origin }
+
+function labelled(draft: Draft, isParameter: (value: string) => boolean): Node {
+  const { label: scopes, byteOffset } = draft.origin
+  return { ...draft, origin: { label: labelOf(draft, isParameter, scopes || undefined), byteOffset } }
+}
+
+/** Local functions of one name differ in their overload (IR version 10 and up); it becomes part of the name. */
+const overloaded = (name: string, overload: string) => (overload ? `${name}:${overload}` : name)
 
 /** Where the records of the file lie that edits may replace. */
 export interface Locations {
-  /** TensorProto records: initializers by name, and Constant nodes' values by the node's output. */
+  /** TensorProto records of the main graph: initializers by name, and Constant nodes' values by the node's output. */
   readonly tensors: ReadonlyMap<string, Field>
-  /** NodeProto records of the main graph, by the node's first output. */
-  readonly nodes: ReadonlyMap<string, Field>
 }
 
 /**
@@ -47,9 +64,9 @@ class ModelReader {
   readonly #bytes: Uint8Array
   readonly #external: ExternalData | undefined
   readonly #tensors = new Map<string, Field>()
-  readonly #nodes = new Map<string, Field>()
-  #records = 0
-  #items = 0
+  readonly #budget = new Budget(maxRecords)
+  #parts = 0
+  #names = 0
 
   constructor(bytes: Uint8Array, external: ExternalData | undefined) {
     this.#bytes = bytes
@@ -62,14 +79,19 @@ class ModelReader {
     let graph: Graph | undefined
     const opsets = new Map<string, number>()
     const functions: LocalFunction[] = []
-    for (const field of fieldsOf(this.#bytes)) {
+    for (const field of fieldsOf(this.#bytes, 0, this.#bytes.length, this.#budget)) {
       if (field.number === schema.model.irVersion) irVersion = integer(this.#bytes, field)
       else if (field.number === schema.model.producerName) producer = text(this.#bytes, field)
       else if (field.number === schema.model.producerVersion)
         producer = `${producer} ${text(this.#bytes, field)}`.trim()
       else if (field.number === schema.model.opsetImport) this.#opset(field, opsets)
-      else if (field.number === schema.model.graph) graph = this.#graph(field, 0)
-      else if (field.number === schema.model.functions) functions.push(this.#function(field))
+      else if (field.number === schema.model.graph) {
+        if (graph)
+          throw new UserError(
+            `the ONNX file holds a second graph at byte ${field.start}, expected one; it is damaged: export it again`,
+          )
+        graph = this.#graph(field, 0)
+      } else if (field.number === schema.model.functions) functions.push(this.#function(field))
     }
     if (irVersion === 0 && !graph)
       throw new UserError(
@@ -80,32 +102,38 @@ class ModelReader {
       throw new UserError(
         `ONNX IR version ${irVersion} is not supported: expected 3 or newer; export the model again`,
       )
-    checkOrder(graph, new Set())
+    checkOrder(graph)
     return {
       model: { format: 'onnx', irVersion, opsets, graph, functions, producer },
-      locations: { tensors: this.#tensors, nodes: this.#nodes },
+      locations: { tensors: this.#tensors },
     }
   }
 
-  #count(field: Field): void {
-    if (++this.#records > maxRecords)
+  #fields(field: Field): Generator<Field> {
+    return fieldsOf(this.#bytes, field.valueStart, field.end, this.#budget)
+  }
+
+  #count(field: Field, weight = 1): void {
+    this.#parts += weight
+    if (this.#parts > maxParts)
       throw new UserError(
-        `the ONNX file holds more than ${maxRecords} records (at byte ${field.start}); a file like this is not a network`,
+        `the ONNX file holds more than ${maxParts} nodes, tensors, values and attributes (at byte ${field.start}); no network is like this: the file is damaged or was made to exhaust memory`,
       )
   }
 
-  #countItems(count: number, field: Field): void {
-    this.#items += count
-    if (this.#items > maxItems)
+  #countNames(count: number, field: Field): void {
+    this.#names += count
+    if (this.#names > maxNames)
       throw new UserError(
-        `the ONNX file lists more than ${maxItems} names and attribute values (at byte ${field.start}); a file like this is not a network`,
+        `the ONNX file lists more than ${maxNames} names (at byte ${field.start}); no network is like this: the file is damaged or was made to exhaust memory`,
       )
   }
 
   #opset(field: Field, opsets: Map<string, number>): void {
+    this.#count(field)
     let domain = ''
     let version = 1
-    for (const part of fieldsOf(this.#bytes, field.valueStart, field.end)) {
+    for (const part of this.#fields(field)) {
       if (part.number === schema.opsetId.domain) domain = text(this.#bytes, part)
       if (part.number === schema.opsetId.version) version = integer(this.#bytes, part)
     }
@@ -115,26 +143,27 @@ class ModelReader {
   #graph(field: Field, depth: number): Graph {
     if (depth > maxDepth)
       throw new UserError(
-        `the ONNX graph nests subgraphs more than ${maxDepth} deep (at byte ${field.start})`,
+        `the ONNX graph nests subgraphs more than ${maxDepth} deep (at byte ${field.start}); no network is like this: the file is damaged or was made to exhaust memory`,
       )
+    this.#count(field, weightOfGraph)
     let name = ''
-    const nodeFields: Field[] = []
+    const drafts: Draft[] = []
     const inputs: ValueInfo[] = []
     const outputs: ValueInfo[] = []
     const initializers = new Map<string, Tensor>()
     const types = new Map<string, TensorType>()
     const opaque: { field: number; bytes: Uint8Array }[] = []
-    for (const part of fieldsOf(this.#bytes, field.valueStart, field.end)) {
+    for (const part of this.#fields(field)) {
       this.#count(part)
       switch (part.number) {
         case schema.graph.name:
           name = text(this.#bytes, part)
           break
         case schema.graph.node:
-          nodeFields.push(part)
+          drafts.push(this.#node(part, depth))
           break
         case schema.graph.initializer: {
-          const { name: value, tensor } = readTensor(this.#bytes, part, this.#external)
+          const { name: value, tensor } = this.#tensor(part)
           initializers.set(value, tensor)
           if (depth === 0) this.#tensors.set(value, part)
           break
@@ -156,32 +185,31 @@ class ModelReader {
       }
     }
     const isParameter = (value: string) => initializers.has(value)
-    const nodes = nodeFields.map((part) => {
-      const node = this.#node(part, depth, isParameter)
-      const key = node.outputs.find((output) => output !== '')
-      if (depth === 0 && key !== undefined) this.#nodes.set(key, part)
-      return node
-    })
+    const nodes = drafts.map((draft) => labelled(draft, isParameter))
     return { name, nodes, inputs, outputs, initializers, types, opaque }
   }
 
-  #node(field: Field, depth: number, isParameter: (value: string) => boolean): Node {
+  #tensor(field: Field) {
+    return readTensor(this.#bytes, field, this.#external, this.#budget)
+  }
+
+  #node(field: Field, depth: number): Draft {
     let name = ''
     let opType = ''
     let domain = ''
+    let overload = ''
     let scopes: string | undefined
+    let constant: Field | undefined
     const inputs: string[] = []
     const outputs: string[] = []
-    const attributes = new Map<string, Attribute>()
-    for (const part of fieldsOf(this.#bytes, field.valueStart, field.end)) {
+    let attributes: Map<string, Attribute> | undefined
+    for (const part of this.#fields(field)) {
       switch (part.number) {
         case schema.node.input:
           inputs.push(text(this.#bytes, part))
-          this.#countItems(1, part)
           break
         case schema.node.output:
           outputs.push(text(this.#bytes, part))
-          this.#countItems(1, part)
           break
         case schema.node.name:
           name = text(this.#bytes, part)
@@ -192,12 +220,15 @@ class ModelReader {
         case schema.node.domain:
           domain = text(this.#bytes, part)
           break
+        case schema.node.overload:
+          overload = text(this.#bytes, part)
+          break
         case schema.node.attribute: {
           this.#count(part)
           const [key, value, tensorField] = this.#attribute(part, depth)
+          attributes ??= new Map()
           attributes.set(key, value)
-          if (depth === 0 && tensorField && opType === 'Constant' && outputs[0] !== undefined)
-            this.#tensors.set(outputs[0], tensorField)
+          if (key === 'value' && tensorField) constant = tensorField
           break
         }
         case schema.node.metadata: {
@@ -208,83 +239,97 @@ class ModelReader {
       }
     }
     if (opType === '')
-      throw new UserError(`not a valid ONNX file: the node at byte ${field.start} has no operator`)
-    const node = { name, opType, domain: domain === 'ai.onnx' ? '' : domain, inputs, outputs, attributes }
-    return { ...node, origin: { label: labelOf(node, isParameter, scopes), byteOffset: field.start } }
+      throw new UserError(
+        `not a valid ONNX file: the node at byte ${field.start} has no operator; export the model again`,
+      )
+    if (depth === 0 && constant && opType === 'Constant' && outputs[0] !== undefined)
+      this.#tensors.set(outputs[0], constant)
+    this.#countNames(inputs.length + outputs.length, field)
+    return {
+      name,
+      opType: overloaded(opType, overload),
+      domain: domain === 'ai.onnx' ? '' : domain,
+      inputs: inputs.length === 0 ? none : inputs.slice(),
+      outputs: outputs.length === 0 ? none : outputs.slice(),
+      attributes: attributes ?? noAttributes,
+      origin: { label: scopes ?? '', byteOffset: field.start },
+    }
   }
 
   #attribute(field: Field, depth: number): [string, Attribute, Field | undefined] {
     const bytes = this.#bytes
+    const s = schema.attribute
     let name = ''
     let type = 0
     let reference: string | undefined
-    let tensorField: Field | undefined
-    const at = new Map<number, Field[]>()
-    for (const part of fieldsOf(bytes, field.valueStart, field.end)) {
-      if (part.number === schema.attribute.name) name = text(bytes, part)
-      else if (part.number === schema.attribute.type) type = integer(bytes, part)
-      else if (part.number === schema.attribute.reference) reference = text(bytes, part)
-      else {
-        const same = at.get(part.number)
-        if (same) same.push(part)
-        else at.set(part.number, [part])
-        this.#countItems(1, part)
+    const one = new Map<number, Field>()
+    const floats: number[] = []
+    const ints: number[] = []
+    const strings: string[] = []
+    const graphs: Graph[] = []
+    for (const part of this.#fields(field)) {
+      switch (part.number) {
+        case s.name:
+          name = text(bytes, part)
+          break
+        case s.type:
+          type = integer(bytes, part)
+          break
+        case s.reference:
+          reference = text(bytes, part)
+          break
+        case s.floats:
+          this.#budget.spend((part.end - part.valueStart) / 4, part.start)
+          for (const value of floatsOf(bytes, part)) floats.push(value)
+          break
+        case s.ints:
+          this.#budget.spend(part.end - part.valueStart, part.start)
+          for (const value of varints(bytes, part)) ints.push(Number(value))
+          break
+        case s.strings:
+          strings.push(text(bytes, part))
+          break
+        case s.graphs:
+          graphs.push(this.#graph(part, depth + 1))
+          break
+        case s.f:
+        case s.i:
+        case s.s:
+        case s.t:
+        case s.g:
+          one.set(part.number, part)
+          break
       }
     }
     if (reference)
       return [name, { type: 'reference', value: reference, raw: payload(bytes, field) }, undefined]
-    const one = (number: number) => at.get(number)?.at(-1)
-    const all = (number: number) => at.get(number) ?? []
-    const { f, i, s, t, g, floats, ints, strings, graphs } = schema.attribute
+    this.#countNames(strings.length, field)
+    const [f, i, string, tensor, graph] = [s.f, s.i, s.s, s.t, s.g].map((number) => one.get(number))
     // Files of IR version 1 state no type; the field that is there tells it.
-    const is = (kind: keyof typeof schema.attributeType, number: number) =>
-      type === schema.attributeType[kind] || (type === 0 && at.has(number))
+    const is = (kind: keyof typeof schema.attributeType, there: boolean) =>
+      type === schema.attributeType[kind] || (type === 0 && there)
     const value = ((): Attribute => {
-      if (is('float', f)) return { type: 'float', value: one(f) ? float(bytes, one(f)!) : 0 }
-      if (is('int', i)) return { type: 'int', value: one(i) ? integer(bytes, one(i)!) : 0 }
-      if (is('string', s)) return { type: 'string', value: one(s) ? text(bytes, one(s)!) : '' }
-      if (is('tensor', t) && one(t)) {
-        tensorField = one(t)!
-        return { type: 'tensor', value: readTensor(bytes, tensorField, this.#external).tensor }
-      }
-      if (is('graph', g) && one(g)) return { type: 'graph', value: this.#graph(one(g)!, depth + 1) }
-      if (is('floats', floats)) return { type: 'floats', value: this.#floats(all(floats)) }
-      if (is('ints', ints)) return { type: 'ints', value: this.#ints(all(ints)) }
-      if (is('strings', strings))
-        return { type: 'strings', value: all(strings).map((part) => text(bytes, part)) }
-      if (is('graphs', graphs))
-        return { type: 'graphs', value: all(graphs).map((part) => this.#graph(part, depth + 1)) }
+      if (is('float', f !== undefined)) return { type: 'float', value: f ? float(bytes, f) : 0 }
+      if (is('int', i !== undefined)) return { type: 'int', value: i ? integer(bytes, i) : 0 }
+      if (is('string', string !== undefined))
+        return { type: 'string', value: string ? text(bytes, string) : '' }
+      if (is('tensor', tensor !== undefined) && tensor)
+        return { type: 'tensor', value: this.#tensor(tensor).tensor }
+      if (is('graph', graph !== undefined) && graph)
+        return { type: 'graph', value: this.#graph(graph, depth + 1) }
+      if (is('floats', floats.length > 0)) return { type: 'floats', value: floats }
+      if (is('ints', ints.length > 0)) return { type: 'ints', value: ints }
+      if (is('strings', strings.length > 0)) return { type: 'strings', value: strings }
+      if (is('graphs', graphs.length > 0)) return { type: 'graphs', value: graphs }
       return { type: 'opaque', value: payload(bytes, field) }
     })()
-    return [name, value, tensorField]
-  }
-
-  #ints(fields: readonly Field[]): number[] {
-    const values: number[] = []
-    for (const field of fields) {
-      if (field.wireType !== 2) values.push(integer(this.#bytes, field))
-      else {
-        this.#countItems(field.end - field.valueStart, field)
-        for (const value of varints(payload(this.#bytes, field))) values.push(Number(value))
-      }
-    }
-    return values
-  }
-
-  #floats(fields: readonly Field[]): number[] {
-    return fields.flatMap((field) => {
-      if (field.wireType !== 2) return [float(this.#bytes, field)]
-      const packed = payload(this.#bytes, field)
-      this.#countItems(packed.length / 4, field)
-      const view = new DataView(packed.buffer, packed.byteOffset, packed.byteLength)
-      return Array.from({ length: packed.length >> 2 }, (_, k) => view.getFloat32(4 * k, true))
-    })
+    return [name, value, value.type === 'tensor' ? tensor : undefined]
   }
 
   #entry(field: Field): [string, string] {
     let key = ''
     let value = ''
-    for (const part of fieldsOf(this.#bytes, field.valueStart, field.end)) {
+    for (const part of this.#fields(field)) {
       if (part.number === schema.entry.key) key = text(this.#bytes, part)
       if (part.number === schema.entry.value) value = text(this.#bytes, part)
     }
@@ -295,27 +340,29 @@ class ModelReader {
     let name = ''
     let type: TensorType | undefined
     let raw: Uint8Array | undefined
-    for (const part of fieldsOf(this.#bytes, field.valueStart, field.end)) {
+    for (const part of this.#fields(field)) {
       if (part.number === schema.valueInfo.name) name = text(this.#bytes, part)
       if (part.number === schema.valueInfo.type) {
         raw = payload(this.#bytes, part)
-        for (const kind of fieldsOf(this.#bytes, part.valueStart, part.end))
+        for (const kind of this.#fields(part))
           if (kind.number === schema.type.tensor) type = this.#tensorType(kind)
       }
     }
-    return { name, type, raw }
+    return { name, type, raw: type?.dataType ? undefined : raw }
   }
 
   #tensorType(field: Field): TensorType {
     let code = 0
     let shape: Dim[] | undefined
-    for (const part of fieldsOf(this.#bytes, field.valueStart, field.end)) {
+    for (const part of this.#fields(field)) {
       if (part.number === schema.tensorType.elementType) code = integer(this.#bytes, part)
       if (part.number === schema.tensorType.shape) {
         shape = []
-        for (const axis of fieldsOf(this.#bytes, part.valueStart, part.end))
-          if (axis.number === schema.shape.dim) shape.push(this.#dim(axis))
-        this.#countItems(shape.length, part)
+        for (const axis of this.#fields(part))
+          if (axis.number === schema.shape.dim && shape.push(this.#dim(axis)) > maxRank)
+            throw new UserError(
+              `the ONNX file states a shape of more than ${maxRank} axes at byte ${part.start}; no tensor is like this: the file is damaged`,
+            )
       }
     }
     return { dataType: dataTypeOfOnnx(code), shape }
@@ -323,7 +370,7 @@ class ModelReader {
 
   #dim(field: Field): Dim {
     let dim: Dim
-    for (const part of fieldsOf(this.#bytes, field.valueStart, field.end)) {
+    for (const part of this.#fields(field)) {
       if (part.number === schema.dim.value) dim = integer(this.#bytes, part)
       if (part.number === schema.dim.parameter) dim = text(this.#bytes, part) || undefined
     }
@@ -334,45 +381,79 @@ class ModelReader {
   #function(field: Field): LocalFunction {
     let name = ''
     let domain = ''
+    let overload = ''
     const inputs: string[] = []
     const outputs: string[] = []
     const attributes: string[] = []
     const defaults = new Map<string, Attribute>()
     const nodes: Node[] = []
     const opsets = new Map<string, number>()
-    for (const part of fieldsOf(this.#bytes, field.valueStart, field.end)) {
+    for (const part of this.#fields(field)) {
       this.#count(part)
       const f = schema.localFunction
       if (part.number === f.name) name = text(this.#bytes, part)
       else if (part.number === f.domain) domain = text(this.#bytes, part)
+      else if (part.number === f.overload) overload = text(this.#bytes, part)
       else if (part.number === f.input) inputs.push(text(this.#bytes, part))
       else if (part.number === f.output) outputs.push(text(this.#bytes, part))
       else if (part.number === f.attribute) attributes.push(text(this.#bytes, part))
       else if (part.number === f.opsetImport) this.#opset(part, opsets)
       // Depth 1: the tensors in a function are not the file's own parameters, edits cannot name them.
-      else if (part.number === f.node) nodes.push(this.#node(part, 1, () => false))
+      else if (part.number === f.node) nodes.push(labelled(this.#node(part, 1), () => false))
       else if (part.number === f.attributeProto) {
         const [key, value] = this.#attribute(part, 1)
         defaults.set(key, value)
       }
     }
-    return { domain, name, inputs, outputs, attributes, defaults, nodes, opsets }
+    return {
+      domain,
+      name: overloaded(name, overload),
+      inputs,
+      outputs,
+      attributes,
+      defaults,
+      nodes,
+      opsets,
+    }
+  }
+}
+
+/** Names of the values that a graph may read: its own so far, and those of the graphs around it. */
+class Scope {
+  readonly #outer: Scope | undefined
+  readonly #own = new Set<string>()
+
+  constructor(outer: Scope | undefined) {
+    this.#outer = outer
+  }
+
+  add(name: string): void {
+    this.#own.add(name)
+  }
+
+  holds(name: string): boolean {
+    return this.#own.has(name)
+  }
+
+  sees(name: string): boolean {
+    return this.#own.has(name) || (this.#outer?.sees(name) ?? false)
   }
 }
 
 /** Every value must be produced once, before it is read: refuses cycles and graphs that are not in single-assignment form. */
-function checkOrder(graph: Graph, outer: ReadonlySet<string>): void {
-  const known = new Set([...outer, ...graph.inputs.map(({ name }) => name), ...graph.initializers.keys()])
+function checkOrder(graph: Graph, outer?: Scope): void {
+  const known = new Scope(outer)
+  for (const { name } of graph.inputs) known.add(name)
+  for (const name of graph.initializers.keys()) known.add(name)
   const sparse = (graph.opaque?.length ?? 0) > 0
-  const producedLater = new Set(graph.nodes.flatMap(({ outputs }) => outputs))
   for (const node of graph.nodes) {
     for (const input of node.inputs) {
-      if (input === '' || known.has(input) || sparse) continue
+      if (input === '' || known.sees(input) || sparse) continue
       const label = node.origin?.label || node.name || node.outputs[0]
       throw new UserError(
-        producedLater.has(input)
-          ? `the ONNX graph is cyclic or out of order: node '${label}' (${node.opType}) reads '${input}' before it is computed`
-          : `node '${label}' (${node.opType}) reads '${input}', which nothing in the ONNX graph provides`,
+        graph.nodes.some(({ outputs }) => outputs.includes(input))
+          ? `the ONNX graph is cyclic or out of order: node '${label}' (${node.opType}) reads '${input}' before it is computed; export the model again`
+          : `node '${label}' (${node.opType}) reads '${input}', which nothing in the ONNX graph provides; the file may be damaged: export the model again`,
       )
     }
     for (const [, attribute] of node.attributes) {
@@ -381,14 +462,16 @@ function checkOrder(graph: Graph, outer: ReadonlySet<string>): void {
     }
     for (const output of node.outputs) {
       if (output === '') continue
-      if (known.has(output) && !outer.has(output))
+      if (known.holds(output))
         throw new UserError(
-          `the ONNX graph computes '${output}' twice (again in node '${node.name}', ${node.opType})`,
+          `the ONNX graph computes '${output}' twice (again in node '${node.name}', ${node.opType}); export the model again`,
         )
       known.add(output)
     }
   }
   for (const { name } of graph.outputs)
-    if (!known.has(name) && !sparse)
-      throw new UserError(`the ONNX graph's output '${name}' is computed by no node`)
+    if (!known.sees(name) && !sparse)
+      throw new UserError(
+        `the ONNX graph's output '${name}' is computed by no node; the file may be damaged: export the model again`,
+      )
 }

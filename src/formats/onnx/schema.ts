@@ -30,6 +30,7 @@ export const node = {
   opType: 4,
   attribute: 5,
   domain: 7,
+  overload: 8,
   metadata: 9,
 } as const
 
@@ -92,4 +93,5 @@ export const localFunction = {
   opsetImport: 9,
   domain: 10,
   attributeProto: 11,
+  overload: 13,
 } as const

@@ -8,7 +8,17 @@ import {
   Tensor,
 } from '../../ir/tensor.ts'
 import * as schema from './schema.ts'
-import { concat, type Field, fieldsOf, integer, MessageWriter, payload, text, varints } from './wire.ts'
+import {
+  type Budget,
+  concat,
+  type Field,
+  fieldsOf,
+  integer,
+  MessageWriter,
+  payload,
+  text,
+  varints,
+} from './wire.ts'
 
 /** A stretch of a file beside the model that holds a tensor's elements. */
 export interface ExternalTensor {
@@ -27,25 +37,53 @@ export interface ExternalData {
   read(tensor: ExternalTensor): Uint8Array
 }
 
-const maxRank = 256
+/** A shape of more axes is a sign of damage: no runtime takes it. */
+export const maxRank = 256
+
+/** The records of one data field: the first, how many, and their payloads' bytes together. */
+interface Records {
+  readonly first: Field
+  count: number
+  length: number
+}
+
+const integerFields: readonly number[] = [
+  schema.tensor.int32Data,
+  schema.tensor.int64Data,
+  schema.tensor.uint64Data,
+]
+const dataFields: readonly number[] = [
+  schema.tensor.rawData,
+  schema.tensor.floatData,
+  schema.tensor.doubleData,
+  ...integerFields,
+]
 
 /** The tensor in a TensorProto record. Its data stays where it is until asked for; sizes are checked at once. */
 export function readTensor(
   bytes: Uint8Array,
   field: Field,
   external: ExternalData | undefined,
+  budget?: Budget,
 ): { name: string; tensor: Tensor } {
   let name = ''
   let code = 0
   let isExternal = false
   const dims: number[] = []
-  const data = new Map<number, Field[]>()
+  const strings: string[] = []
+  const data = new Map<number, Records>()
   const entries = new Map<string, string>()
-  for (const part of fieldsOf(bytes, field.valueStart, field.end)) {
+  const addDim = (dim: number | bigint) => {
+    if (dims.push(Number(dim)) > maxRank)
+      throw new UserError(
+        `tensor '${name}' (at byte ${field.start}) has more than ${maxRank} axes; no tensor is like this: the file is damaged`,
+      )
+  }
+  for (const part of fieldsOf(bytes, field.valueStart, field.end, budget)) {
     switch (part.number) {
       case schema.tensor.dims:
-        if (part.wireType === 2) for (const dim of varints(payload(bytes, part))) dims.push(Number(dim))
-        else dims.push(integer(bytes, part))
+        if (part.wireType === 2) for (const dim of varints(bytes, part)) addDim(dim)
+        else addDim(integer(bytes, part))
         break
       case schema.tensor.dataType:
         code = integer(bytes, part)
@@ -53,33 +91,41 @@ export function readTensor(
       case schema.tensor.name:
         name = text(bytes, part)
         break
+      case schema.tensor.stringData:
+        strings.push(text(bytes, part))
+        break
       case schema.tensor.dataLocation:
         isExternal = integer(bytes, part) === 1
         break
       case schema.tensor.externalData: {
         let key = ''
         let value = ''
-        for (const piece of fieldsOf(bytes, part.valueStart, part.end)) {
+        for (const piece of fieldsOf(bytes, part.valueStart, part.end, budget)) {
           if (piece.number === schema.entry.key) key = text(bytes, piece)
           if (piece.number === schema.entry.value) value = text(bytes, piece)
         }
-        entries.set(key, value)
+        if (key === 'location' || key === 'offset' || key === 'length') entries.set(key, value)
         break
       }
       default: {
+        if (!dataFields.includes(part.number)) break
+        const length = part.end - part.valueStart
         const same = data.get(part.number)
-        if (same) same.push(part)
-        else data.set(part.number, [part])
+        if (same) {
+          same.count++
+          same.length += length
+        } else data.set(part.number, { first: part, count: 1, length })
       }
     }
   }
   const where = `tensor '${name}' (at byte ${field.start})`
   if (
-    dims.length > maxRank ||
     dims.some((dim) => dim < 0 || !Number.isSafeInteger(dim)) ||
     !Number.isSafeInteger(elementCount(dims) * 16)
   )
-    throw new UserError(`${where} has an impossible shape [${dims.slice(0, 8).join(', ')}]`)
+    throw new UserError(
+      `${where} has an impossible shape [${dims.slice(0, 8).join(', ')}]; the file is damaged: fetch or export it again`,
+    )
   const dataType = dataTypeOfOnnx(code)
   if (dataType === undefined)
     throw new UserError(
@@ -94,47 +140,56 @@ export function readTensor(
   if (isExternal) {
     const location = entries.get('location') ?? ''
     const offset = Number(entries.get('offset') ?? 0)
+    const declared = Number(entries.get('length') ?? length)
     if (!external)
       throw new UserError(`${where} lies in the external file '${location}'; open the model from its folder`)
-    const declared = Number(entries.get('length') ?? length)
-    if (!Number.isSafeInteger(offset) || offset < 0 || declared < length)
-      throw mismatch(`${declared} in '${location}'`)
+    if (!Number.isSafeInteger(offset) || offset < 0)
+      throw new UserError(
+        `${where} starts at offset '${entries.get('offset')}' of '${location}', expected a whole number of bytes; the file is damaged: export it again`,
+      )
+    if (!(declared >= length)) throw mismatch(`'${entries.get('length')}' in '${location}'`)
     const stretch = { name, location, offset, length }
     external.require(stretch)
     return { name, tensor: new Tensor(dataType, dims, () => external.read(stretch)) }
   }
 
   if (dataType === 'string') {
-    const strings = (data.get(schema.tensor.stringData) ?? []).map((part) => text(bytes, part))
     if (strings.length !== elementCount(dims)) throw mismatch(`${strings.length} strings`)
     return { name, tensor: new Tensor('string', dims, new Uint8Array(), strings) }
   }
-  const raw = data.get(schema.tensor.rawData)
-  const fixed = data.get(schema.tensor.floatData) ?? data.get(schema.tensor.doubleData)
-  if (raw || fixed) {
-    const parts = (raw ?? fixed)!.map((part) => payload(bytes, part))
-    const got = parts.reduce((sum, part) => sum + part.length, 0)
-    if (got !== length) throw mismatch(String(got))
-    return { name, tensor: new Tensor(dataType, dims, parts.length === 1 ? parts[0]! : () => concat(parts)) }
+  const of = (number: number) => data.get(number)
+  const fixed = of(schema.tensor.rawData) ?? of(schema.tensor.floatData) ?? of(schema.tensor.doubleData)
+  if (fixed) {
+    if (fixed.length !== length) throw mismatch(String(fixed.length))
+    const contents =
+      fixed.count === 1
+        ? payload(bytes, fixed.first)
+        : () => concat([...records(bytes, field, fixed)].map((part) => payload(bytes, part)))
+    return { name, tensor: new Tensor(dataType, dims, contents) }
   }
-  const integers =
-    data.get(schema.tensor.int32Data) ??
-    data.get(schema.tensor.int64Data) ??
-    data.get(schema.tensor.uint64Data) ??
-    []
+  const integers = integerFields.map(of).find((found) => found !== undefined)
   // A varint takes at least a byte, so this bounds what decoding will allocate.
-  const most = integers.reduce((sum, part) => sum + part.end - part.valueStart, 0)
+  const most = integers?.length ?? 0
   const stored = dataTypes[dataType].bits < 8 ? length : elementCount(dims)
   if (most < stored) throw mismatch(`at most ${most} integers`)
+  const parts = () => (integers ? records(bytes, field, integers) : [])
   return {
     name,
-    tensor: new Tensor(dataType, dims, () => decodeIntegers(bytes, integers, dataType, stored, mismatch)),
+    tensor: new Tensor(dataType, dims, () => decodeIntegers(bytes, parts(), dataType, stored, mismatch)),
   }
+}
+
+/** The records of a data field, found again: a field of many records is rare and may be made to exhaust memory. */
+function* records(bytes: Uint8Array, tensor: Field, { first, count }: Records): Generator<Field> {
+  if (count === 1) yield first
+  else
+    for (const part of fieldsOf(bytes, tensor.valueStart, tensor.end))
+      if (part.number === first.number) yield part
 }
 
 function decodeIntegers(
   bytes: Uint8Array,
-  fields: readonly Field[],
+  fields: Iterable<Field>,
   dataType: DataType,
   count: number,
   mismatch: (got: string) => UserError,
@@ -144,7 +199,7 @@ function decodeIntegers(
   const view = new DataView(out.buffer)
   let n = 0
   for (const field of fields)
-    for (const value of varints(payload(bytes, field))) {
+    for (const value of varints(bytes, field)) {
       if (n === count) throw mismatch(`more than ${count} integers`)
       if (width === 8) view.setBigInt64(n * 8, BigInt.asIntN(64, value), true)
       else if (width === 4) view.setInt32(n * 4, Number(BigInt.asIntN(32, value)), true)
@@ -173,18 +228,11 @@ export function writeTensor(out: MessageWriter, name: string, tensor: Tensor): v
 export function replaceContents(bytes: Uint8Array, field: Field, tensor: Tensor): Uint8Array {
   const out = new MessageWriter()
   const s = schema.tensor
-  const dataFields: number[] = [
-    s.floatData,
-    s.int32Data,
-    s.rawData,
-    s.doubleData,
-    s.externalData,
-    s.dataLocation,
-  ]
+  const replaced: readonly number[] = [...dataFields, s.externalData, s.dataLocation]
   const inner = new MessageWriter()
   let written = false
   for (const part of fieldsOf(bytes, field.valueStart, field.end)) {
-    if (!dataFields.includes(part.number)) {
+    if (!replaced.includes(part.number)) {
       inner.raw(bytes.subarray(part.start, part.end))
       continue
     }

@@ -1,5 +1,6 @@
 import { BinaryReader, BinaryWriter, WireType } from '@bufbuild/protobuf/wire'
 import { UserError } from '../../ir/errors.ts'
+import { toInt64 } from '../../ir/tensor.ts'
 
 /** One field record of a protobuf message: positions are relative to `bytes`, the whole file. */
 export interface Field {
@@ -13,8 +14,35 @@ export interface Field {
   readonly end: number
 }
 
-/** Fields of the message that lies in `bytes[start, end)`. Throws a UserError where the bytes are not a message. */
-export function* fieldsOf(bytes: Uint8Array, start = 0, end = bytes.length): Generator<Field> {
+/** How many records may be read, of all messages of a file together. */
+export class Budget {
+  #left: number
+
+  constructor(records: number) {
+    this.#left = records
+  }
+
+  /** Throws a UserError that names the byte `at` when all is spent. */
+  spend(records: number, at: number): void {
+    this.#left -= records
+    if (this.#left < 0)
+      throw new UserError(
+        `the ONNX file holds too many records (more at byte ${at}); no network is like this: the file is damaged or was made to exhaust memory`,
+      )
+  }
+}
+
+/**
+ * Fields of the message that lies in `bytes[start, end)`. Throws a UserError where the bytes are not a message, or
+ * when the budget is used up.
+ */
+export function* fieldsOf(
+  bytes: Uint8Array,
+  start = 0,
+  end = bytes.length,
+  budget?: Budget,
+): Generator<Field> {
+  if (start === end) return
   const reader = new BinaryReader(bytes.subarray(start, end))
   while (reader.pos < reader.len) {
     const at = start + reader.pos
@@ -40,6 +68,7 @@ export function* fieldsOf(bytes: Uint8Array, start = 0, end = bytes.length): Gen
         `not a valid ONNX file: protobuf ends or breaks at byte ${at} (${(error as Error).message}); the file may be truncated: compare its size with the original`,
       )
     }
+    budget?.spend(1, at)
     yield field
   }
 }
@@ -56,7 +85,17 @@ export function integer(bytes: Uint8Array, field: Field): number {
     throw new UserError(
       `not a valid ONNX file: field ${field.number} at byte ${field.start} should hold an integer`,
     )
-  return Number(new BinaryReader(payload(bytes, field)).int64())
+  return Number(readVarint(new BinaryReader(payload(bytes, field)), field.start))
+}
+
+function readVarint(reader: BinaryReader, at: number): bigint {
+  try {
+    return BigInt(reader.int64())
+  } catch (error) {
+    throw new UserError(
+      `not a valid ONNX file: the integer at byte ${at} breaks off (${(error as Error).message}); the file may be damaged: fetch it again`,
+    )
+  }
 }
 
 export function float(bytes: Uint8Array, field: Field): number {
@@ -67,10 +106,21 @@ export function float(bytes: Uint8Array, field: Field): number {
   return new DataView(bytes.buffer, bytes.byteOffset + field.valueStart, 4).getFloat32(0, true)
 }
 
-/** Integers of a repeated field, whether packed into one record or not. `bytes` is one record's payload. */
-export function* varints(bytes: Uint8Array): Generator<bigint> {
-  const reader = new BinaryReader(bytes)
-  while (reader.pos < reader.len) yield BigInt(reader.int64())
+/** Floats of one record of a repeated field, whether packed or not. */
+export function* floatsOf(bytes: Uint8Array, field: Field): Generator<number> {
+  if (field.wireType !== WireType.LengthDelimited) {
+    yield float(bytes, field)
+    return
+  }
+  const packed = payload(bytes, field)
+  const view = new DataView(packed.buffer, packed.byteOffset, packed.byteLength)
+  for (let at = 0; at + 4 <= packed.length; at += 4) yield view.getFloat32(at, true)
+}
+
+/** Integers of one record of a repeated field, whether packed or not. */
+export function* varints(bytes: Uint8Array, field: Field): Generator<bigint> {
+  const reader = new BinaryReader(payload(bytes, field))
+  while (reader.pos < reader.len) yield readVarint(reader, field.start)
 }
 
 /** Replaces the records `[start, end)` of some field by other records (none deletes it, several insert). */
@@ -141,7 +191,7 @@ export class MessageWriter {
   }
 
   int(number: number, value: number | bigint): this {
-    this.#small(number, WireType.Varint).int64(typeof value === 'bigint' ? value : BigInt(value))
+    this.#small(number, WireType.Varint).int64(typeof value === 'bigint' ? value : toInt64(value))
     return this
   }
 

@@ -1,4 +1,4 @@
-import { type Edit, splitName, statisticsChanges } from '../../ir/edit.ts'
+import { type Edit, initializersAreInputs, statisticsChanges } from '../../ir/edit.ts'
 import { UserError } from '../../ir/errors.ts'
 import {
   type Attribute,
@@ -26,40 +26,48 @@ export function applyToFile(
   edits: readonly Edit[],
 ): Uint8Array[] {
   if (edits.length === 0) return [bytes]
+  const graph = graphOf(bytes)
+  const nodes = new Map<number, Field>()
+  let first: Field | undefined
+  for (const field of fieldsOf(bytes, graph.valueStart, graph.end)) {
+    first ??= field
+    if (field.number === schema.graph.node) nodes.set(field.start, field)
+  }
   const replacements = new Map<number, Replacement>()
   const renames = new Map<Field, Map<number, string>>()
-  const added: Uint8Array[] = []
-  for (const change of statisticsChanges(model.graph, edits)) {
-    const label = change.node.origin?.label ?? keyOf(change.node)
-    const record = locations.tensors.get(change.value)
-    if (!record)
-      throw new UserError(
-        `the running statistics of '${label}' are held inside a function of the model ('${change.value}') and cannot be replaced; export the model without local functions`,
-      )
-    if (!change.shared) {
+  const added = new MessageWriter()
+  for (const { value, node, inputIndex, tensor, splitName } of statisticsChanges(model.graph, edits)) {
+    const label = node.origin?.label || keyOf(node)
+    if (splitName === undefined) {
+      const record = locations.tensors.get(value)
+      if (!record)
+        throw new UserError(
+          `the running statistics of '${label}' are held inside a function of the model ('${value}') and cannot be replaced; export the model without local functions`,
+        )
       replacements.set(record.start, {
         start: record.start,
         end: record.end,
-        records: replaceContents(bytes, record, change.tensor),
+        records: replaceContents(bytes, record, tensor),
       })
       continue
     }
-    const node = locations.nodes.get(keyOf(change.node))
-    if (!node)
+    // A node that came out of a function has its record there, where all calls of the function share it.
+    const record = nodes.get(node.origin?.byteOffset ?? -1)
+    if (!record)
       throw new UserError(
-        `'${label}' shares its running statistics with other layers and lies inside a function of the model; export the model without local functions`,
+        `'${label}' shares its running statistics ('${value}') with other layers and lies inside a function of the model; export the model without local functions`,
       )
-    const name = splitName(model.graph, change)
-    added.push(
-      concat(
-        new MessageWriter()
-          .message(schema.graph.initializer, (out) => writeTensor(out, name, change.tensor))
-          .finish(),
-      ),
-    )
-    const inputs = renames.get(node) ?? new Map<number, string>()
-    inputs.set(change.inputIndex, name)
-    renames.set(node, inputs)
+    added.message(schema.graph.initializer, (out) => writeTensor(out, splitName, tensor))
+    if (initializersAreInputs(model))
+      added.message(schema.graph.input, (out) =>
+        writeValueInfo(out, {
+          name: splitName,
+          type: { dataType: tensor.dataType, shape: tensor.dims },
+        }),
+      )
+    const inputs = renames.get(record) ?? new Map<number, string>()
+    inputs.set(inputIndex, splitName)
+    renames.set(record, inputs)
   }
   for (const [field, inputs] of renames)
     replacements.set(field.start, {
@@ -67,8 +75,18 @@ export function applyToFile(
       end: field.end,
       records: renameInputs(bytes, field, inputs),
     })
-  if (added.length > 0) insertIntoGraph(bytes, added, replacements)
+  const records = concat(added.finish())
+  if (records.length > 0 && first) {
+    // Behind the first field of the graph.
+    const own = replacements.get(first.start)?.records ?? bytes.subarray(first.start, first.end)
+    replacements.set(first.start, { start: first.start, end: first.end, records: concat([own, records]) })
+  }
   return splice(bytes, [...replacements.values()])
+}
+
+function graphOf(bytes: Uint8Array): Field {
+  for (const field of fieldsOf(bytes)) if (field.number === schema.model.graph) return field
+  throw new UserError('the ONNX model has no graph; the file may be truncated')
 }
 
 function renameInputs(bytes: Uint8Array, field: Field, names: ReadonlyMap<number, string>): Uint8Array {
@@ -80,26 +98,6 @@ function renameInputs(bytes: Uint8Array, field: Field, names: ReadonlyMap<number
     else inner.string(schema.node.input, name)
   }
   return concat(new MessageWriter().bytes(field.number, concat(inner.finish())).finish())
-}
-
-/** Adds records behind the first field of the main graph. */
-function insertIntoGraph(
-  bytes: Uint8Array,
-  records: readonly Uint8Array[],
-  replacements: Map<number, Replacement>,
-): void {
-  for (const field of fieldsOf(bytes)) {
-    if (field.number !== schema.model.graph) continue
-    for (const first of fieldsOf(bytes, field.valueStart, field.end)) {
-      const replaced = replacements.get(first.start)?.records ?? bytes.subarray(first.start, first.end)
-      replacements.set(first.start, {
-        start: first.start,
-        end: first.end,
-        records: concat([replaced, ...records]),
-      })
-      return
-    }
-  }
 }
 
 /** A whole ONNX file for `model`. */

@@ -1,0 +1,26 @@
+/** One job on one file in a process of its own; prints its time in milliseconds and its peak memory. */
+import { open, readFile, writeFile } from 'node:fs/promises'
+import { check, readModel, save } from '../dist/index.js'
+
+const [job, path] = process.argv.slice(2)
+
+const jobs = {
+  read: () => readFile(path),
+  check: async () => check(await readModel(path)),
+  rewrite: async () => (await readModel(path)).write([]),
+  async 'read-write-file'() {
+    await writeFile(`${path}.copy`, await readFile(path))
+    const file = await open(`${path}.copy`)
+    await file.sync()
+    await file.close()
+  },
+  async 'rewrite-file'() {
+    const model = await readModel(path)
+    await save(model, model.write([]), `${path}.rewritten`)
+  },
+}
+
+const start = performance.now()
+await jobs[job]()
+const ms = performance.now() - start
+console.log(JSON.stringify({ ms, peakBytes: process.resourceUsage().maxRSS * 1024 }))
