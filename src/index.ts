@@ -22,6 +22,7 @@ import { openModel } from './formats/open-model.ts'
 import { nodeFiles } from './platform/node.ts'
 import type { Result } from './result/result.ts'
 
+export type { Config } from './cli/config.ts'
 export { check } from './commands/check.ts'
 export type { Fixed } from './commands/fix.ts'
 export type { CheckOptions, DataOptions, FixOptions, MeasureOptions, RunOptions } from './commands/options.ts'

@@ -41,23 +41,21 @@ function stateAfter(state: State, flow: Flow, commutes: boolean, isShared: boole
 /** Nodes and values of a graph by number, with what each node reads and writes. */
 interface Numbered {
   readonly nodes: readonly Node[]
+  /** Values that each node reads: numbers of those that nodes write or that are fed, -1 for others. */
   readonly reads: readonly Int32Array[]
   readonly writes: readonly Int32Array[]
   readonly ids: ReadonlyMap<string, number>
-  flowsOf(node: number, moving: readonly boolean[]): readonly Flow[]
+  /** Flows through a node if only the input `single` moves, or those in `moving`. */
+  flowsOf(node: number, single: number, moving: readonly boolean[] | undefined): readonly Flow[]
 }
 
 function numbered(model: Model, noises: readonly Noise[]): Numbered {
-  const { nodes } = model.graph
+  const { nodes, inputs } = model.graph
   const ids = new Map<string, number>()
-  const idOf = (value: string) => {
-    let id = ids.get(value)
-    if (id === undefined) {
-      id = ids.size
-      ids.set(value, id)
-    }
-    return id
-  }
+  for (const { name } of inputs) ids.set(name, ids.size)
+  for (const node of nodes)
+    for (const output of node.outputs) if (output !== '' && !ids.has(output)) ids.set(output, ids.size)
+  const idOf = (value: string) => ids.get(value) ?? -1
   // A noise that is spelled out counts as one node, its last, which reads what it perturbs.
   const noiseOf = new Map(noises.map((noise) => [noise.nodes.at(-1)!, noise]))
   const inside = new Set(noises.flatMap((noise) => noise.nodes.slice(0, -1)))
@@ -66,25 +64,34 @@ function numbered(model: Model, noises: readonly Noise[]): Numbered {
     const noise = noiseOf.get(node)
     if (noise) return Int32Array.of(idOf(noise.input))
     if (inside.has(node)) return nothing
-    const own = node.inputs.map((value) => (value === '' ? -1 : idOf(value)))
     // What a subgraph takes from outside comes after the inputs and flows as the operator likes least.
     const free = valuesReadBy(node).slice(node.inputs.filter((value) => value !== '').length)
-    return Int32Array.from([...own, ...free.map(idOf)])
+    return Int32Array.from([...node.inputs, ...free], idOf)
   })
   const writes = nodes.map((node) => {
     const noise = noiseOf.get(node)
-    const outputs = noise ? [noise.output] : node.outputs.filter((value) => value !== '')
-    return Int32Array.from(outputs, idOf)
+    return Int32Array.from(noise ? [noise.output] : node.outputs.filter((value) => value !== ''), idOf)
   })
   const opset = opsetOf(model)
-  const cache: Map<string, readonly Flow[]>[] = nodes.map(() => new Map())
-  const flowsOf = (index: number, moving: readonly boolean[]): readonly Flow[] => {
+  const singles: (readonly Flow[])[][] = nodes.map(() => [])
+  const several: Map<string, readonly Flow[]>[] = nodes.map(() => new Map())
+  const through = (index: number, moving: readonly boolean[]) =>
+    flowsThrough(nodes[index]!, noiseOf.get(nodes[index]!), opset, moving)
+  const flowsOf = (index: number, single: number, moving: readonly boolean[] | undefined) => {
+    if (!moving) {
+      const known = singles[index]![single]
+      if (known) return known
+      const flows = through(
+        index,
+        Array.from(reads[index]!, (_, i) => i === single),
+      )
+      singles[index]![single] = flows
+      return flows
+    }
     const key = moving.map(Number).join('')
-    const known = cache[index]!.get(key)
-    if (known) return known
-    const flows = flowsThrough(nodes[index]!, noiseOf.get(nodes[index]!), opset, moving)
-    cache[index]!.set(key, flows)
-    return flows
+    const known = several[index]!.get(key) ?? through(index, moving)
+    several[index]!.set(key, known)
+    return known
   }
   return { nodes, reads, writes, ids, flowsOf }
 }
@@ -133,13 +140,18 @@ function sweepOf(graph: Numbered, noise: Noise, positions: ReadonlyMap<Node, num
   const start = positions.get(noise.nodes.at(-1)!)!
   for (let n = start + 1; n < graph.nodes.length; n++) {
     const reads = graph.reads[n]!
-    let any = false
-    for (let i = 0; i < reads.length && !any; i++) any = reads[i]! >= 0 && reached[reads[i]!] === 1
-    if (!any) continue
-    const moving = Array.from(reads, (id) => id >= 0 && reached[id] === 1)
-    const flows = graph.flowsOf(n, moving)
+    let count = 0
+    let single = -1
+    for (let i = 0; i < reads.length; i++)
+      if (reads[i]! >= 0 && reached[reads[i]!] === 1) {
+        count++
+        single = i
+      }
+    if (count === 0) continue
+    const isMoving = (id: number) => id >= 0 && reached[id] === 1
+    const flows = graph.flowsOf(n, single, count === 1 ? undefined : Array.from(reads, isMoving))
     for (let i = 0; i < reads.length; i++) {
-      if (!moving[i]) continue
+      if (!isMoving(reads[i]!)) continue
       for (let state = 0; state < states; state++) {
         const from = reads[i]! * states + state
         if (distance[from]! < 0) continue
@@ -200,6 +212,7 @@ export function noisePaths(
     kept.set(noise, made)
     return made
   }
+  const way = (noise: Noise, arrival: number) => wayTo(graph, sweep(noise), arrival)
   const found = new Map<string, NoisePath[]>(norms.map(({ key }) => [key, []]))
   for (const noise of noises) {
     const reached = sweep(noise)
@@ -207,28 +220,52 @@ export function noisePaths(
       const value = graph.ids.get(norm.node.inputs[0] ?? '')
       const state = value === undefined ? undefined : arrivalAt(reached, value)
       if (value === undefined || state === undefined) continue
-      const way = once(() => wayTo(graph, sweep(noise), value * states + state))
-      found.get(norm.key)!.push({
-        noise,
-        norm,
-        through: throughOf[state],
-        get steps() {
-          return way().steps
-        },
-        get firstNonlinear() {
-          return way().firstNonlinear
-        },
-      })
+      found.get(norm.key)!.push(new Path(noise, norm, throughOf[state], way, value * states + state))
     }
   }
   return found
 }
 
-function wayTo(
-  graph: Numbered,
-  { before, writer }: Sweep,
-  arrival: number,
-): Pick<NoisePath, 'steps' | 'firstNonlinear'> {
+type Way = Pick<NoisePath, 'steps' | 'firstNonlinear'>
+
+/** There can be hundreds of thousands of these, so the steps are looked up on demand. */
+class Path implements NoisePath {
+  readonly noise: Noise
+  readonly norm: Norm
+  readonly through: NoisePath['through']
+  readonly #find: (noise: Noise, arrival: number) => Way
+  readonly #arrival: number
+  #way: Way | undefined
+
+  constructor(
+    noise: Noise,
+    norm: Norm,
+    through: NoisePath['through'],
+    find: (noise: Noise, arrival: number) => Way,
+    arrival: number,
+  ) {
+    this.noise = noise
+    this.norm = norm
+    this.through = through
+    this.#find = find
+    this.#arrival = arrival
+  }
+
+  get steps(): readonly Node[] {
+    return this.#found.steps
+  }
+
+  get firstNonlinear(): Node | undefined {
+    return this.#found.firstNonlinear
+  }
+
+  get #found(): Way {
+    this.#way ??= this.#find(this.noise, this.#arrival)
+    return this.#way
+  }
+}
+
+function wayTo(graph: Numbered, { before, writer }: Sweep, arrival: number): Way {
   const steps: Node[] = []
   let firstNonlinear: Node | undefined
   for (let at = arrival; before[at]! >= 0; at = before[at]!) {
@@ -237,12 +274,4 @@ function wayTo(
     if (at % states === lost && before[at]! % states !== lost) firstNonlinear = node
   }
   return { steps: steps.reverse(), firstNonlinear }
-}
-
-function once<T>(make: () => T): () => T {
-  let made: { readonly value: T } | undefined
-  return () => {
-    made ??= { value: make() }
-    return made.value
-  }
 }

@@ -5,6 +5,7 @@ import { opOf, unknownOp } from '../ops/index.ts'
 import { noiseUnit } from '../ops/noises/index.ts'
 import {
   affine,
+  type Budget,
   closedBy,
   collapsed,
   expanded,
@@ -20,6 +21,9 @@ import {
 import type { Noise, NoisePath, Norm, Prediction, Unpredicted } from './facts.ts'
 import { knownValues } from './infer-types.ts'
 import { storedMoments } from './stored-moments.ts'
+
+/** Multiplications to spend on following how channels share noise; a third of a second or so. */
+const covarianceBudget = 1.5e8
 
 /** What is known of a value on the way through the graph. */
 interface State {
@@ -72,6 +76,7 @@ export function predictions(
   const noiseOf = new Map(noises.map((noise) => [noise.nodes.at(-1)!, noise]))
   const inside = new Set(noises.flatMap((noise) => noise.nodes.slice(0, -1)))
   const opset = opsetOf(model)
+  const budget = { left: covarianceBudget }
   const readsOf = (node: Node) => {
     const noise = noiseOf.get(node)
     return noise ? [noise.input] : valuesReadBy(node)
@@ -83,8 +88,8 @@ export function predictions(
   const settle = (value: string, state: State): void => {
     const moments = stored.get(value)
     const next = moments ? settled(state, moments) : state
-    // What was assumed on the way does not matter where both modes are the same anyway.
-    const isSame = next.spread && isQuiet(next.spread) && !next.gap
+    // What was assumed on the way does not matter where moments are stored and both modes are the same anyway.
+    const isSame = moments && next.spread && isQuiet(next.spread) && !next.gap
     states.set(value, isSame ? { ...next, assumptions: noAssumptions } : next)
   }
 
@@ -104,7 +109,7 @@ export function predictions(
       if (isReached) found.set(norm.key, prediction)
       const rank = known.get(node.inputs[0] ?? '')?.shape?.length
       settle(keyOf(node), behindNorm(norm, state, { prediction, isReached, rank }))
-    } else behindNode(node, { states, known, stored, opset, settle })
+    } else behindNode(node, { states, known, stored, opset, budget, settle })
     for (const value of readsOf(node)) if (lastRead.get(value) === i) states.delete(value)
   }
   return found
@@ -146,12 +151,14 @@ function behindNode(
     known,
     stored,
     opset,
+    budget,
     settle,
   }: {
     states: ReadonlyMap<string, State>
     known: ReadonlyMap<string, Known>
     stored: ReadonlyMap<string, Stored>
     opset: number
+    budget: Budget
     settle: (value: string, state: State) => void
   },
 ): void {
@@ -172,6 +179,7 @@ function behindNode(
         spreads,
         outputs,
         stored: stored.get(node.outputs[0] ?? ''),
+        budget,
         inferGraph: () => [],
         assume: (text) => {
           assumptions = including(assumptions, text)

@@ -105,6 +105,7 @@ function beforeNode(
       spreads,
       outputs: node.outputs.map((output) => known.get(output) ?? {}),
       inferGraph: () => [],
+      budget: { left: 0 },
       assume: () => {},
     } satisfies MomentsContext)[0]
   if (carried.length > 0 && carried.every((i) => flows[i] === 'layout'))

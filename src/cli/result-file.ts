@@ -1,10 +1,11 @@
 import { UserError } from '../ir/errors.ts'
 import type { Files } from '../platform/files.ts'
 import type { Result } from '../result/result.ts'
+import { resultVersion } from '../result/version.ts'
 
 /** The results in a JSON file that varshift wrote. Throws a UserError that says what is wrong where. */
 export async function readResults(path: string, files: Files): Promise<Result[]> {
-  const { resultSchema, resultVersion } = await import('../result/result.ts')
+  const { resultSchema } = await import('../result/result.ts')
   const text = new TextDecoder().decode(await files.read(path))
   let contents: unknown
   try {

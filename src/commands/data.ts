@@ -7,8 +7,8 @@ import type { Files } from '../platform/files.ts'
 import { toMode } from '../rewrite/modes/mode.ts'
 import type { DataOptions } from './options.ts'
 
-/** Elements of a sample from which on batches are made smaller, so that activations fit into memory. */
-const largeSample = 40_000
+/** Input elements of a batch: about where activations still fit into the processor's cache (32 pictures of 32 x 32). */
+const batchElements = 32 * 3 * 32 * 32
 
 /** Input elements of a calibration batch: more bring its statistics nearer to the population's, fewer save memory. */
 const calibrationElements = 2 ** 24
@@ -39,7 +39,8 @@ export async function dataFor(model: Model, options: DataOptions, files: Files):
   const elements = Math.max(
     ...dataset.fields.map(({ sampleShape }) => sampleShape.reduce((n, d) => n * d, 1)),
   )
-  const batches = adapt(dataset, wanted, { batchSize: elements > largeSample ? 8 : 64, ...options })
+  const fitting = Math.min(64, Math.max(8, Math.floor(batchElements / elements)))
+  const batches = adapt(dataset, wanted, { batchSize: fitting, ...options })
   const samples = Math.min(batches.size, options.samples ?? batches.size)
   const most = Math.min(512, Math.max(64, Math.floor(calibrationElements / elements)))
   const batchSize = Math.ceil(samples / Math.ceil(samples / most))

@@ -3,13 +3,8 @@ import { factsOf } from '../analysis/index.ts'
 import { outlineOf } from '../analysis/outline.ts'
 import type { ModelFile } from '../formats/define-format.ts'
 import { opsetOf } from '../ir/model.ts'
-import {
-  type ModelInfo,
-  type NoiseInfo,
-  type NormInfo,
-  type Result,
-  resultVersion,
-} from '../result/result.ts'
+import type { ModelInfo, NoiseInfo, NormInfo, Result } from '../result/result.ts'
+import { resultVersion } from '../result/version.ts'
 import { version } from '../version.ts'
 
 /** The parts of a result that hold for every command: what the file is and what its graph says. */

@@ -11,7 +11,7 @@ const ascii = (bytes: Uint8Array, from: number, to: number) =>
 
 /** What a file that is no model probably is, and what to do. */
 const lookalikes: readonly { test(bytes: Uint8Array): boolean; message: string }[] = [
-  { test: (b) => b.length === 0, message: 'the file is empty' },
+  { test: (b) => b.length === 0, message: 'the file is empty; fetch or save it again' },
   {
     test: (b) => ascii(b, 0, 40).startsWith('version https://git-lfs'),
     message: 'this is a Git LFS pointer, not the model itself; run `git lfs pull` and try again',

@@ -10,7 +10,7 @@ import { type Mode, toMode } from '../rewrite/modes/mode.ts'
 import { createSession, type Session } from '../runtime/session.ts'
 import { jackknifeHalfWidth } from './interval.ts'
 import { Moments, meanOf, quantilesOf } from './moments.ts'
-import { AgreementBoard, probabilitiesOf, ScoreBoard } from './outputs.ts'
+import { AgreementBoard, ScoreBoard, tableSizeOf } from './outputs.ts'
 import { type Probe, type ProbedNorm, probe } from './probe.ts'
 
 export interface MeasureOptions {
@@ -84,7 +84,11 @@ export async function measure(
       const fetched = await sessions.eval!.run(feedsFor(sessions.eval!, batch.inputs))
       gathering.add(fetched, batch.size)
       const outputs: { [M in Mode]?: Tensor | undefined } = { eval: scoredOutput(probed.model, fetched) }
-      if (batch.labels && done === 0) checkLabelsAgainst(outputs.eval, batch.size, batch.labels)
+      if (batch.labels && outputs.eval) {
+        const table = tableSizeOf(outputs.eval)
+        if (table?.rows === batch.size)
+          checkLabels(batch.labels, table.classes, { name: data.name, start: done })
+      }
       if (outputs.eval) boards.eval.add(outputs.eval, batch.size, batch.labels)
       if (modeSamples > 0 && compared < modeSamples) {
         for (const mode of ['train', 'sample'] as const) {
@@ -231,11 +235,6 @@ function scoredOutput(model: Model, fetched: ReadonlyMap<string, Tensor>): Tenso
     .filter((tensor) => tensor !== undefined)
   const floats = outputs.filter((tensor) => isFloat(tensor.dataType) && !tensor.dims.includes(0))
   return floats.find(({ dims }) => dims.length >= 2) ?? floats[0]
-}
-
-function checkLabelsAgainst(output: Tensor | undefined, size: number, labels: Int32Array): void {
-  const table = output && probabilitiesOf(output)
-  if (table && table.rows === size) checkLabels(labels, table.classes)
 }
 
 /** The moments of all probes of a run. */

@@ -24,11 +24,14 @@ export class Moments {
   }
 
   /** Adds one sample: C means over its positions, then C mean squares, found in `values` from `at` on. */
-  add(group: number, values: ArrayLike<number>, at: number): void {
-    const base = group * this.channels
-    for (let c = 0; c < this.channels; c++) {
-      this.#sum[base + c]! += values[at + c]!
-      this.#square[base + c]! += values[at + this.channels + c]!
+  add(group: number, values: Float32Array, at: number): void {
+    const { channels } = this
+    const sum = this.#sum
+    const square = this.#square
+    const base = group * channels
+    for (let c = 0; c < channels; c++) {
+      sum[base + c]! += values[at + c]!
+      square[base + c]! += values[at + channels + c]!
     }
     this.#samples[group]! += 1
   }

@@ -9,12 +9,13 @@ import { meanInterval, wilson } from './interval.ts'
 export function probabilitiesOf(
   output: Tensor,
 ): { rows: number; classes: number; values: Float64Array } | undefined {
-  const [n = 0, k = 0, ...rest] = output.dims
-  if (output.dims.length < 2 || n === 0 || k === 0) return undefined
-  const positions = rest.reduce((product, d) => product * d, 1)
+  const size = tableSizeOf(output)
+  if (!size) return undefined
+  const { rows, classes } = size
+  const [n = 0, k = 0] = output.dims
+  const positions = rows / n
   const raw = output.toNumbers()
-  const classes = k === 1 ? 2 : k
-  const values = new Float64Array(n * positions * classes)
+  const values = new Float64Array(rows * classes)
   const alreadyProbabilities = areProbabilities(raw, n, k, positions)
   for (let i = 0; i < n; i++)
     for (let p = 0; p < positions; p++) {
@@ -36,7 +37,14 @@ export function probabilitiesOf(
       }
       for (let c = 0; c < k; c++) values[row + c]! /= sum
     }
-  return { rows: n * positions, classes, values }
+  return { rows, classes, values }
+}
+
+/** Rows and classes of an output as `probabilitiesOf` reads it. */
+export function tableSizeOf({ dims }: Tensor): { rows: number; classes: number } | undefined {
+  const [n = 0, k = 0, ...rest] = dims
+  if (dims.length < 2 || dims.includes(0)) return undefined
+  return { rows: rest.reduce((product, d) => product * d, n), classes: k === 1 ? 2 : k }
 }
 
 function areProbabilities(raw: Float64Array, n: number, k: number, positions: number): boolean {

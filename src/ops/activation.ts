@@ -80,7 +80,7 @@ export const pRelu = defineOp({
     const dims = x && slope?.tensor && mergedDims(x.dims, slope.tensor.dims)
     if (!dims) return []
     const slopes = entriesOf(slope.tensor.toNumbers(), slope.tensor.dims, dims)
-    return [applied(expanded(x, dims), (value, i) => (value < 0 ? slopes[i]! * value : value))]
+    return [applied(expanded(x, dims), (value, i) => (value < 0 ? slopes[i]! * value : value), assume)]
   },
   samples: [`g (float32[N, 3, 4, 4] x) => () <float32[3, 1, 1] s = fill(0.2)> { y = PRelu(x, s) }`],
 })
@@ -193,7 +193,7 @@ export const clip = defineOp({
     const low = bound(1, 'min', -Infinity)
     const high = bound(2, 'max', Infinity)
     if (!x || low === undefined || high === undefined) return []
-    return [applied(x, (value) => Math.min(high, Math.max(low, value)))]
+    return [applied(x, (value) => Math.min(high, Math.max(low, value)), assume)]
   },
   samples: [
     `g (float32[N, 5] x) => () <float32 low = {0}, float32 high = {6}> { a = Clip(x, low, high) b = Clip(x, _, high) }`,

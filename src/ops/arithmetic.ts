@@ -7,6 +7,7 @@ import {
   added,
   affine,
   applied,
+  estimated,
   broadcastIndex,
   combined,
   expanded,
@@ -158,7 +159,8 @@ export const multiplication = defineOp({
   inferTypes: (context) => [
     { ...broadcastOfInputs(context)[0], contents: contentsOf(context.inputs, onContents.Mul!) },
   ],
-  moments: ({ inputs, spreads: [x, y], assume }) => {
+  moments: ({ inputs, spreads: [a, b], assume }) => {
+    const [x, y] = a && b ? [estimated(a, assume) ?? a, estimated(b, assume) ?? b] : [a, b]
     if (x && y) {
       const joint = combined(x, y, (a, b) => a * b)
       if (!joint) assume('gates are taken as independent of what they gate')

@@ -38,7 +38,12 @@ export function withBias(spread: Spread | undefined, bias: Tensor | undefined): 
   return channels && affine(channels, new Float64Array(values.length).fill(1), values)
 }
 
-function convMoments({ node, inputs, spreads: [x, ...others] }: MomentsContext): (Spread | undefined)[] {
+function convMoments({
+  node,
+  inputs,
+  spreads: [x, ...others],
+  budget,
+}: MomentsContext): (Spread | undefined)[] {
   const weight = inputs[1]?.tensor
   const shape = inputs[0]?.shape
   if (!x || !weight || others.some((other) => other)) return []
@@ -77,10 +82,14 @@ function convMoments({ node, inputs, spreads: [x, ...others] }: MomentsContext):
       return { offset, length: perGroup, first, second }
     },
     {
-      shares,
-      at: (k, c, tap) => {
-        const own = c - Math.floor((k * groups) / filters) * perGroup
-        return own >= 0 && own < perGroup ? w[(k * perGroup + own) * taps + tap]! : 0
+      assume,
+      taps: {
+        budget,
+        shares,
+        at: (k, c, tap) => {
+          const own = c - Math.floor((k * groups) / filters) * perGroup
+          return own >= 0 && own < perGroup ? w[(k * perGroup + own) * taps + tap]! : 0
+        },
       },
     },
   )
@@ -171,7 +180,7 @@ export const convTranspose = defineOp({
     const channels = typeof filters === 'number' ? filters * (intAttribute(node, 'group') ?? 1) : undefined
     return [{ dataType: x?.dataType, shape: [x?.shape?.[0], channels, ...out] }]
   },
-  moments: ({ node, inputs, spreads: [x, ...others] }) => {
+  moments: ({ node, inputs, spreads: [x, ...others], assume }) => {
     const weight = inputs[1]?.tensor
     if (!x || !weight || others.some((other) => other)) return []
     const [inputsCount, perGroup, ...kernel] = weight.dims as [number, number, ...number[]]
@@ -199,7 +208,7 @@ export const convTranspose = defineOp({
         second[c] = squares
       }
       return { offset: group * length, length, first, second }
-    })
+    }, { assume })
     return [withBias(summed, inputs[2]?.tensor)]
   },
   samples: [

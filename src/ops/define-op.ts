@@ -1,6 +1,6 @@
 import type { Dim, Graph, Node, TensorType } from '../ir/model.ts'
 import type { Tensor } from '../ir/tensor.ts'
-import type { Spread, Stored } from './spread.ts'
+import type { Assume, Budget, Spread, Stored } from './spread.ts'
 
 /**
  * How what enters by one input leaves, everything else held still:
@@ -46,8 +46,9 @@ export interface MomentsContext extends TypeContext {
   readonly outputs: readonly Known[]
   /** Train moments of the first output, where a BatchNormalization stored them. */
   readonly stored?: Stored | undefined
+  readonly budget: Budget
   /** Records what the result takes for granted, in words. */
-  assume(text: string): void
+  readonly assume: Assume
 }
 
 /** What part an operator plays in a network, for those who draw or describe it. */

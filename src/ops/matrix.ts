@@ -3,7 +3,7 @@ import { elementsOf } from './conv.ts'
 import { defineOp, type Flow, type FlowContext, type TypeContext } from './define-op.ts'
 import { along, entriesOf, refined, transposed } from './layout.ts'
 import { broadcastShapes, type Shape } from './shapes.ts'
-import { affine, contracted, expanded, mergedDims, type Spread } from './spread.ts'
+import { affine, type Budget, contracted, expanded, mergedDims, type Spread } from './spread.ts'
 
 const bilinear = ({ moving: [a, b] }: FlowContext): Flow => (a && b ? 'nonlinear' : 'linear')
 
@@ -22,11 +22,12 @@ export const gemm = defineOp({
       ],
     },
   ],
-  moments: ({ node, inputs, spreads: [a, ...others] }) => {
+  moments: ({ node, inputs, spreads: [a, ...others], budget }) => {
     const weight = inputs[1]?.tensor
     if (!a || !weight || others.some((other) => other)) return []
     const input = intAttribute(node, 'transA') === 1 ? transposed(a, [1, 0]) : a
     const product = dense(input, elementsOf(weight), weight.dims, {
+      budget,
       transposed: intAttribute(node, 'transB') === 1,
       scale: floatAttribute(node, 'alpha') ?? 1,
     })
@@ -49,7 +50,7 @@ export function dense(
   x: Spread,
   w: ArrayLike<number>,
   dims: readonly number[],
-  { transposed: swap = false, scale = 1 }: { transposed?: boolean; scale?: number } = {},
+  { budget, transposed: swap = false, scale = 1 }: { budget: Budget; transposed?: boolean; scale?: number },
 ): Spread | undefined {
   if (dims.length !== 2) return undefined
   const [inputs, outputs] = (swap ? [dims[1], dims[0]] : dims) as [number, number]
@@ -69,7 +70,7 @@ export function dense(
       }
       return { offset: 0, length: inputs, first, second }
     },
-    { shares: [1], at: (k, c) => w[swap ? k * inputs + c : c * outputs + k]! * scale },
+    { budget, shares: [1], at: (k, c) => w[swap ? k * inputs + c : c * outputs + k]! * scale },
   )
 }
 
@@ -93,9 +94,9 @@ export const matMul = defineOp({
   inputs: ['a', 'b'],
   flow: (context) => ({ a: bilinear(context), b: bilinear(context) }),
   inferTypes: ({ inputs: [a, b] }) => [{ dataType: a?.dataType, shape: matMulShape(a?.shape, b?.shape) }],
-  moments: ({ inputs, spreads: [a, b] }) => {
+  moments: ({ inputs, spreads: [a, b], budget }) => {
     const weight = inputs[1]?.tensor
-    return [a && !b && weight ? dense(a, elementsOf(weight), weight.dims) : undefined]
+    return [a && !b && weight ? dense(a, elementsOf(weight), weight.dims, { budget }) : undefined]
   },
   samples: [
     `g (float32[N, 4, 5] x, float32[N, 5, 2] y, float32[5] v) => () <float32[5, 3] w = uniform(-1, 1, 1)> { a = MatMul(x, w) b = MatMul(x, y) c = MatMul(x, v) d = MatMul(v, w) }`,
@@ -119,11 +120,12 @@ export const fusedMatMul = defineOp({
       },
     ]
   },
-  moments: ({ node, inputs, spreads: [a, b] }) => {
+  moments: ({ node, inputs, spreads: [a, b], budget }) => {
     const weight = inputs[1]?.tensor
     if (!a || b || !weight || intAttribute(node, 'transA') === 1) return []
     return [
       dense(a, elementsOf(weight), weight.dims, {
+        budget,
         transposed: intAttribute(node, 'transB') === 1,
         scale: floatAttribute(node, 'alpha') ?? 1,
       }),

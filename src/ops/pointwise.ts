@@ -33,7 +33,7 @@ export function definePointwise(
     inferTypes: sameAsInput,
     moments: ({ node, spreads: [x], assume }) => {
       assume(normalInputs)
-      return [x && applied(x, functions[node.opType]!(node))]
+      return [x && applied(x, functions[node.opType]!(node), assume)]
     },
     ...(momentsBefore ? { momentsBefore } : {}),
     samples,

@@ -50,7 +50,7 @@ function momentsOfMaximum(
 ): (Spread | undefined)[] {
   if (!x || neighbours === undefined) return []
   assume('what max pooling does to means and variances is estimated, taking neighbours as half correlated')
-  return [maximum(along(x, 1), neighbours)]
+  return [maximum(along(x, 1), neighbours, assume)]
 }
 
 /** Largest element of a window. */

@@ -186,6 +186,41 @@ export function closedBy(open: Spread, stored: Stored): Spread {
   }
 }
 
+/** Records an assumption, in words. */
+export type Assume = (text: string) => void
+
+/**
+ * Variance of a layer's output over what its inputs add up to each by itself. Trained layers add up what their inputs
+ * share; on small trained networks (test/oracle/networks) the figure lies between 1.1 and 5, mostly near 2.
+ */
+const typicalGrowth = 2
+
+const estimatedVariance =
+  'the variance behind layers without a BatchNormalization of their own is estimated (twice what their inputs add up to one by one)'
+
+/** The spread with an estimate for a variance that the file does not tell; undefined if nothing is known of it. */
+export function estimated(spread: Spread, assume?: Assume): Spread | undefined {
+  if (isClosed(spread)) return spread
+  const { mean, trainDiagonal, evalDiagonal, sampleShare, pendingShare } = spread
+  if (mean.some(Number.isNaN) || trainDiagonal.every((v) => v === 0)) return undefined
+  assume?.(estimatedVariance)
+  const variance = trainDiagonal.map((v, i) => {
+    const own = v + (typicalGrowth - 1) * evalDiagonal[i]!
+    return (own + sampleShare[i]! * mean[i]! ** 2) / (1 - sampleShare[i]!)
+  })
+  const closed = closedBy(spread, { dims: spread.dims, mean, variance })
+  if (pendingShare.every((share) => share === 0)) return closed
+  const pending = pendingShare.map((share, i) => (share / (1 - share)) * (variance[i]! + mean[i]! ** 2))
+  const grown = (values: Float64Array) => values.map((v, i) => v + pending[i]!)
+  return {
+    ...closed,
+    trainVariance: grown(closed.trainVariance),
+    trainDiagonal: grown(closed.trainDiagonal),
+    noise: grown(closed.noise),
+    covariance: undefined,
+  }
+}
+
 /** The common refinement of two templates of the same rank. */
 export function mergedDims(a: readonly number[], b: readonly number[]): number[] | undefined {
   const rank = Math.max(a.length, b.length)
@@ -402,7 +437,7 @@ function mapped(distribution: Distribution, f: (x: number, entry: number) => num
 }
 
 /** Number of terms of the Hermite expansion that tell how much of a covariance passes a function. */
-const hermiteOrder = 8
+const hermiteOrder = 6
 
 interface PointMoments {
   readonly mean: Float64Array
@@ -413,7 +448,22 @@ interface PointMoments {
   readonly scatter: Float64Array
 }
 
-function momentsOfPoints({ weights, nodes, values }: Points): PointMoments {
+/** Normalised Hermite polynomials at the standard points, by order and point: h_(n+1) = (z h_n - sqrt(n) h_(n-1)) / sqrt(n + 1). */
+const hermite = (() => {
+  const orders = Array.from({ length: hermiteOrder + 1 }, () => new Float64Array(pointCount))
+  for (let k = 0; k < pointCount; k++) {
+    let [previous, current] = [0, 1]
+    for (let n = 0; n <= hermiteOrder; n++) {
+      orders[n]![k] = current
+      const next = (standardPoints.nodes[k]! * current - Math.sqrt(n) * previous) / Math.sqrt(n + 1)
+      previous = current
+      current = next
+    }
+  }
+  return orders
+})()
+
+function momentsOfPoints({ weights, values }: Points): PointMoments {
   const size = weights.length
   const count = values.length / size
   const mean = new Float64Array(count)
@@ -421,35 +471,30 @@ function momentsOfPoints({ weights, nodes, values }: Points): PointMoments {
   const coefficients = new Float64Array(count * (hermiteOrder + 1))
   const scatter = new Float64Array(count)
   // Points of a mixture share nodes: what the normal variable alone makes of a node is the mean over them.
-  const nodeCount = Math.min(size, pointCount)
-  const nodeWeights = new Float64Array(nodeCount)
-  for (let k = 0; k < size; k++) nodeWeights[k % nodeCount]! += weights[k]!
-  const signal = new Float64Array(nodeCount)
-  for (let i = 0; i < count; i++) {
+  const signal = new Float64Array(pointCount)
+  for (let i = 0, start = 0; i < count; i++, start += size) {
     let m = 0
-    for (let k = 0; k < size; k++) m += weights[k]! * values[i * size + k]!
+    for (let k = 0; k < size; k++) m += weights[k]! * values[start + k]!
     let v = 0
     signal.fill(0)
-    for (let k = 0; k < size; k++) {
-      const centred = values[i * size + k]! - m
-      v += weights[k]! * centred * centred
-      signal[k % nodeCount]! += (weights[k]! / nodeWeights[k % nodeCount]!) * centred
+    for (let k = 0, node = 0; k < size; k++, node = node === pointCount - 1 ? 0 : node + 1) {
+      const centred = values[start + k]! - m
+      const weighted = weights[k]! * centred
+      v += weighted * centred
+      signal[node]! += weighted
     }
     mean[i] = m
     variance[i] = v
-    let whole = 0
-    for (let k = 0; k < nodeCount; k++) {
-      whole += nodeWeights[k]! * signal[k]! ** 2
-      // Normalised Hermite polynomials: h_(n+1) = (z h_n - sqrt(n) h_(n-1)) / sqrt(n + 1).
-      let [previous, current] = [0, 1]
-      for (let n = 0; n <= hermiteOrder; n++) {
-        coefficients[i * (hermiteOrder + 1) + n]! += nodeWeights[k]! * signal[k]! * current
-        const next = (nodes[k]! * current - Math.sqrt(n) * previous) / Math.sqrt(n + 1)
-        previous = current
-        current = next
-      }
+    for (let n = 0; n <= hermiteOrder; n++) {
+      const polynomial = hermite[n]!
+      let sum = 0
+      for (let k = 0; k < pointCount; k++) sum += signal[k]! * polynomial[k]!
+      coefficients[i * (hermiteOrder + 1) + n] = sum
     }
-    scatter[i] = size === nodeCount ? 0 : v - whole
+    if (size === pointCount) continue
+    let explained = 0
+    for (let k = 0; k < pointCount; k++) explained += signal[k]! ** 2 / standardPoints.weights[k]!
+    scatter[i] = Math.max(0, v - explained)
   }
   return { mean, variance, coefficients, scatter }
 }
@@ -540,9 +585,14 @@ function passedOn(before: Spread, after: PointMoments, noise: Float64Array): Flo
  * f of every element. Undefined if the variance that f depends on is unknown and noise is about; quiet where it is
  * unknown without noise.
  */
-export function applied(spread: Spread, f: (x: number, entry: number) => number): Spread | undefined {
-  if (!isClosed(spread)) return isQuiet(spread) ? quiet(spread.dims.length) : undefined
-  return describedBy(mapped(distributionOf(spread), f), spread)
+export function applied(
+  spread: Spread,
+  f: (x: number, entry: number) => number,
+  assume?: Assume,
+): Spread | undefined {
+  const known = estimated(spread, assume)
+  if (!known) return isQuiet(spread) ? quiet(spread.dims.length) : undefined
+  return describedBy(mapped(distributionOf(known), f), known)
 }
 
 /** f(a, b) of two values that are functions of the same one; undefined if they are not. */
@@ -713,8 +763,14 @@ export interface Row {
   readonly second: ArrayLike<number>
 }
 
+/** Multiplications that may still be spent on covariances. */
+export interface Budget {
+  left: number
+}
+
 /** The weights of a linear node one by one: output k weighs entry c at tap t with at(k, c, t). */
 export interface Taps {
+  readonly budget: Budget
   /** For each tap the share of positions at which it counts. */
   readonly shares: readonly number[]
   at(output: number, entry: number, tap: number): number
@@ -722,13 +778,16 @@ export interface Taps {
 
 /** Weighted sums of the entries of `spread` (flat, one row for each output): convolutions and matrix products. */
 export function contracted(
-  spread: Spread,
+  input: Spread,
   outDims: readonly number[],
   rowOf: (output: number) => Row,
-  taps?: Taps,
+  { taps, assume }: { taps?: Taps; assume?: Assume } = {},
 ): Spread | undefined {
-  if (isQuiet(spread) && !isClosed(spread)) return quiet(outDims.length)
-  if (spread.pendingShare.some((share) => share > 0)) return undefined
+  const isUnknown = input.mean.some(Number.isNaN) && input.trainDiagonal.every((v) => v === 0)
+  if (isQuiet(input) && isUnknown) return quiet(outDims.length)
+  const isPending = input.pendingShare.some((share) => share > 0)
+  const spread = isPending ? estimated(input, assume) : input
+  if (!spread) return undefined
   const count = countOf(outDims)
   const make = () => new Float64Array(count)
   const out = {
@@ -803,15 +862,18 @@ export function contracted(
   return spreadOf(outDims, out, undefined, covariance)
 }
 
-/** Multiplications that one product of covariances may cost. */
-const maxProduct = 4e7
-
 /** sum over taps of W N W^T, for noise that differs from position to position. */
-function noiseCovariance(spread: Spread, count: number, { shares, at }: Taps): Float64Array | undefined {
+function noiseCovariance(
+  spread: Spread,
+  count: number,
+  { budget, shares, at }: Taps,
+): Float64Array | undefined {
   const { noise, covariance } = spread
   const size = noise.length
   if (!noise.some((v) => v > 0) || count > maxMatrix) return undefined
-  if (shares.length * count * size * (count + (covariance ? size : 1)) > maxProduct) return undefined
+  const cost = shares.length * count * size * (count / 2 + (covariance ? size : 1))
+  if (cost > budget.left) return undefined
+  budget.left -= cost
   const result = new Float64Array(count * count)
   const weights = new Float64Array(count * size)
   const product = new Float64Array(size)
@@ -880,7 +942,7 @@ export function added(a: Spread, b: Spread, stored?: Stored): Spread | undefined
       evalVariance: sum('evalVariance'),
       trainDiagonal: sum('trainDiagonal').map((v, i) => v + pending[i]!),
       evalDiagonal: sum('evalDiagonal'),
-      ...gainsOfSum(x, y),
+      ...gainsOfSum(x, y, stored && whole),
       noise: sum('noise').map((v, i) => v + pending[i]!),
       channelNoise: sum('channelNoise'),
       sampleShare: sample.map((noise, i) => {
@@ -905,24 +967,43 @@ function sumOfCovariances(x: Spread, y: Spread, pending: Float64Array): Float64A
   return result
 }
 
-/** What two summands share scales with both their gains, what is unknown of one alone with its own. */
-function gainsOfSum(x: Spread, y: Spread): Pick<Fields, 'gain' | 'restGain' | 'neighbourGain'> {
+/**
+ * What two summands share scales with both their gains, what is unknown of one alone with its own. How much that is
+ * can be told where the whole is known: the usual growth of a layer's output for a summand of which something is known,
+ * all else for the other.
+ */
+function gainsOfSum(
+  x: Spread,
+  y: Spread,
+  whole: Float64Array | undefined,
+): Pick<Fields, 'gain' | 'restGain' | 'neighbourGain'> {
+  const n = x.gain.length
+  const gain = new Float64Array(n)
+  const restGain = new Float64Array(n)
   const signalOf = (spread: Spread) =>
     varianceOr(spread, 'train').map((v, i) => Math.max(0, v - spread.noise[i]! - spread.channelNoise[i]!))
   const [vx, vy] = [signalOf(x), signalOf(y)]
-  const byPower = x.gain.map((g, i) => {
-    const total = vx[i]! + vy[i]!
-    return total > 0
-      ? Math.sqrt((vx[i]! * g ** 2 + vy[i]! * y.gain[i]! ** 2) / total)
-      : Math.sqrt(g * y.gain[i]!)
-  })
-  const restGain = byPower.map((g, i) => {
+  for (let i = 0; i < n; i++) {
+    const [gx, gy] = [x.gain[i]!, y.gain[i]!]
     const [openX, openY] = [Number.isNaN(x.trainVariance[i]!), Number.isNaN(y.trainVariance[i]!)]
-    if (openX && openY) return g
-    if (openX) return x.restGain[i]!
-    return openY ? y.restGain[i]! : Math.sqrt(x.gain[i]! * y.gain[i]!)
-  })
-  return { gain: byPower, restGain, neighbourGain: byPower }
+    let [px, py] = [vx[i]!, vy[i]!]
+    if (whole && px + py > 0 && (px === 0 || py === 0)) {
+      // Of one summand nothing is known: it is what the other one leaves.
+      const known = Math.min(whole[i]!, (px + py) * typicalGrowth)
+      ;[px, py] = px === 0 ? [whole[i]! - known, known] : [known, whole[i]! - known]
+      gain[i] = Math.sqrt((px * gx ** 2 + py * gy ** 2) / (px + py))
+      const rest = px + py - vx[i]! - vy[i]!
+      const own = Math.min(rest, known - vx[i]! - vy[i]!)
+      const [gKnown, gOther] = vx[i] === 0 ? [gy, gx] : [gx, gy]
+      restGain[i] = rest > 0 ? Math.sqrt((own * gKnown ** 2 + (rest - own) * gOther ** 2) / rest) : gKnown
+      continue
+    }
+    gain[i] = px + py > 0 ? Math.sqrt((px * gx ** 2 + py * gy ** 2) / (px + py)) : Math.sqrt(gx * gy)
+    if (openX && openY) restGain[i] = gain[i]!
+    else if (openX) restGain[i] = x.restGain[i]!
+    else restGain[i] = openY ? y.restGain[i]! : Math.sqrt(gx * gy)
+  }
+  return { gain, restGain, neighbourGain: gain }
 }
 
 /** Several values side by side along `axis`; undefined if templates do not fit or would grow beyond `limit` entries. */
@@ -987,9 +1068,10 @@ function blocks(parts: readonly Spread[]): Float64Array | undefined {
  * variance, as much as `neighbourCorrelation` says and noise leaves: sqrt(r) c + sqrt(1 - r) e, with an e for each. The
  * largest of increasing functions of those is the function of the largest.
  */
-export function maximum(spread: Spread, count: number): Spread | undefined {
-  if (!isClosed(spread)) return isQuiet(spread) ? quiet(spread.dims.length) : undefined
-  const source = distributionOf(spread)
+export function maximum(spread: Spread, count: number, assume?: Assume): Spread | undefined {
+  const known = estimated(spread, assume)
+  if (!known) return isQuiet(spread) ? quiet(spread.dims.length) : undefined
+  const source = distributionOf(known)
   const { base } = source
   const correlation = (mode: Mode, i: number) => {
     const inTrain = neighbourCorrelation * (1 - base.noiseShare[i]!)
@@ -1002,7 +1084,7 @@ export function maximum(spread: Spread, count: number): Spread | undefined {
     source: {},
     points: (mode) => largest(source.points(mode), count, (i) => correlation(mode, i)),
   }
-  return describedBy(distribution, spread)
+  return describedBy(distribution, known)
 }
 
 /** Correlations are told apart to this many steps. */
@@ -1110,18 +1192,13 @@ function quantilesOfLargest(
 }
 
 /** Sums over positions of every entry, whose weights add up to `first` and their squares to `second`. */
-export function perEntry(spread: Spread, first: number, second: number): Spread | undefined {
-  const sum = contracted(spread, spread.dims, (k) => ({
-    offset: k,
-    length: 1,
-    first: [first],
-    second: [second],
-  }))
+export function perEntry(
+  spread: Spread,
+  first: number,
+  second: number,
+  assume?: Assume,
+): Spread | undefined {
+  const row = (k: number) => ({ offset: k, length: 1, first: [first], second: [second] })
+  const sum = contracted(spread, spread.dims, row, assume ? { assume } : {})
   return sum && { ...sum, covariance: spread.covariance?.map((v) => v * second) }
-}
-
-/** Means over `positions` neighbours of every channel: the independent part shrinks with their number. */
-export function averaged(spread: Spread, positions: number): Spread | undefined {
-  const second = 1 / positions
-  return perEntry(spread, 1, second)
 }

@@ -1,5 +1,6 @@
 import { z } from 'zod'
-import { resultSchema, resultVersion } from '../result/result.ts'
+import { resultSchema } from '../result/result.ts'
+import { resultVersion } from '../result/version.ts'
 
 /** Where the published schema lies in the repository and the package: one file per major version of the result. */
 export const resultSchemaPath = `schema/result-${resultVersion.split('.')[0]}.json`

@@ -218,14 +218,6 @@ it('lists rules that it was not told of', () => {
   expect(runs[0]!.results[0]!.message.text).toContain('{{0}} [link] (https')
 })
 
-it('gives the length of a record where it is known', () => {
-  const finding = {
-    ...results.check.findings[0]!,
-    at: { ...results.check.findings[0]!.at!, byteOffset: 12, byteLength: 34 },
-  }
-  expect(renderSarif({ ...results.check, findings: [finding] }, rules)).toContain('"byteLength": 34')
-})
-
 it.each([
   ['model.onnx', 'model.onnx'],
   ['./a b/ä%.onnx', 'a%20b/%C3%A4%25.onnx'],

@@ -108,7 +108,7 @@ function location(at: Place | undefined, file: string, message?: string) {
   return {
     physicalLocation: {
       artifactLocation,
-      ...(at.byteOffset === undefined ? {} : { region: region(at) }),
+      ...(at.byteOffset === undefined ? {} : { region: { byteOffset: at.byteOffset } }),
     },
     // Labels need not be unique; the key, the name that the file itself uses, is.
     logicalLocations: [
@@ -121,10 +121,6 @@ function location(at: Place | undefined, file: string, message?: string) {
     ],
     ...text,
   }
-}
-
-function region({ byteOffset, byteLength }: Place) {
-  return { byteOffset, ...(byteLength === undefined ? {} : { byteLength }) }
 }
 
 function codeFlow(path: readonly Place[], file: string) {

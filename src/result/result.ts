@@ -4,7 +4,6 @@ import { z } from 'zod'
  * The result JSON: everything that a command found, and all that reports are made from.
  * Numbers that are not finite are written as null. Version 1 only grows: fields are added, never renamed.
  */
-export const resultVersion = '1.0'
 
 const numbers = z.array(z.number().nullable())
 const interval = z.tuple([z.number(), z.number()]).describe('95 % confidence interval: low, high')
@@ -14,7 +13,6 @@ const place = z.object({
   key: z.string().describe('name of the first output of the node'),
   opType: z.string(),
   byteOffset: z.number().optional().describe('where the record of the node starts in the file'),
-  byteLength: z.number().optional().describe('how many bytes the record takes'),
 })
 
 export const severities = ['error', 'warning', 'info'] as const

@@ -8,7 +8,7 @@ import type {
   Place,
   Result,
 } from '../../src/result/result.ts'
-import { resultVersion } from '../../src/result/result.ts'
+import { resultVersion } from '../../src/result/version.ts'
 
 /**
  * Synthetic but realistic results: pre-activation residual networks with Dropout 0.5 before the last

@@ -2,11 +2,12 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { applyEdits, type Edit } from '../../ir/edit.ts'
 import { UserError } from '../../ir/errors.ts'
+import { inlineFunctions } from '../../ir/inline-functions.ts'
 import { keyOf } from '../../ir/model.ts'
 import { dataTypes, Tensor } from '../../ir/tensor.ts'
 import { parseModel, printModel } from '../../ir/text.ts'
 import { readModel } from './read.ts'
-import { concat } from './wire.ts'
+import { concat, MessageWriter } from './wire.ts'
 import { applyToFile, encodeModel } from './write.ts'
 
 const net = parseModel(`
@@ -50,6 +51,70 @@ test('tensors of every element type survive', () => {
   }
 })
 
+test('the largest integer, which stands for "to the end", survives', () => {
+  const text =
+    'g (float32[4] x) => (float32[3] y) { y = Slice <starts = [1], ends = [9223372036854775807]> (x) }'
+  const [slice] = readModel(encodeModel(parseModel(text))).model.graph.nodes
+  expect(slice?.attributes.get('ends')?.value).toEqual([2 ** 63])
+  // Byte for byte: 2^63 - 1 takes nine bytes of seven ones.
+  expect(Buffer.from(encodeModel(parseModel(text))).toString('hex')).toContain('ffffffffffffffff7f')
+})
+
+test('fields of a node are read in any order', () => {
+  const tensor = (out: MessageWriter) =>
+    out.int(1, 2).int(2, 1).bytes(9, new Uint8Array(8)).string(8, 'inner')
+  const graph = new MessageWriter()
+    .message(1, (node) => {
+      node.message(5, (attribute) => attribute.message(5, tensor).int(20, 4).string(1, 'value'))
+      node.string(4, 'Constant').string(2, 'm')
+    })
+    .message(12, (output) => output.string(1, 'm'))
+  const read = readModel(concat(new MessageWriter().int(1, 8).bytes(7, concat(graph.finish())).finish()))
+  expect([...read.locations.tensors.keys()]).toEqual(['m'])
+  expect(read.model.graph.nodes[0]?.attributes.get('value')?.type).toBe('tensor')
+})
+
+test('overloads of a local function are told apart', () => {
+  const { model: flat } = parsed(
+    (out) =>
+      out.message(7, (graph) => {
+        for (const overload of ['', 'other'])
+          graph.message(1, (node) => {
+            node.string(1, 'x').string(2, `y${overload}`).string(4, 'f').string(7, 'local')
+            if (overload) node.string(8, overload)
+          })
+        graph.message(11, (input) => input.string(1, 'x')).message(12, (output) => output.string(1, 'yother'))
+      }),
+    (out) => {
+      for (const [overload, opType] of [
+        ['', 'Relu'],
+        ['other', 'Neg'],
+      ] as const)
+        out.message(25, (f) => {
+          f.string(1, 'f').string(10, 'local').string(4, 'a').string(5, 'b')
+          f.message(7, (node) => node.string(1, 'a').string(2, 'b').string(4, opType))
+          if (overload) f.string(13, overload)
+        })
+    },
+  )
+  expect(inlineFunctions(flat).graph.nodes.map(({ opType }) => opType)).toEqual(['Relu', 'Neg'])
+})
+
+test('a second graph is refused', () => {
+  expect(() =>
+    parsed(
+      (out) => out.message(7, (graph) => graph.string(2, 'a')),
+      (out) => out.message(7, (graph) => graph.string(2, 'b')),
+    ),
+  ).toThrow(/holds a second graph at byte 7, expected one/)
+})
+
+function parsed(...parts: ((out: MessageWriter) => void)[]) {
+  const out = new MessageWriter().int(1, 8)
+  for (const part of parts) part(out)
+  return readModel(concat(out.finish()))
+}
+
 describe('edits', () => {
   const edits = {
     none: [],
@@ -76,7 +141,7 @@ describe('edits', () => {
       expect(parts(readModel(written).model)).toEqual(parts(applyEdits(model, list)))
     })
 
-  test('no edits give the source back', () => {
+  test('no edits give the very bytes of the source', () => {
     expect(concat(applyToFile(bytes, model, locations, []))).toBe(bytes)
   })
 

@@ -22,9 +22,7 @@ export function findings(result: Result, page: Page): string[][] {
       ...(summary ? wrap(summary, width - 2).map((line) => `  ${paint.dim(line)}`) : []),
       ...shown.flatMap((finding) => findingLines(finding, page)),
       ...(rest > 0
-        ? wrap(`… and ${integer(rest)} more with smaller predicted shifts (--verbose)`, width - 2).map(
-            (line) => `  ${paint.dim(line)}`,
-          )
+        ? wrap(`… and ${integer(rest)} more (--verbose)`, width - 2).map((line) => `  ${paint.dim(line)}`)
         : []),
     ]
   })

@@ -26,10 +26,10 @@ export function repair({ repair: done }: Result, { paint, width }: Page): string
       : []),
     ...(changed > 0
       ? field(
-          'changed',
+          done.outcome === 'rejected' ? 'would set' : 'changed',
           `running mean and variance of ${counted(changed, 'layer')}; ${preservedWords[done.preserves]}`,
         )
       : []),
-    ...(done.output === null ? field('written', 'nothing') : field('written', printable(done.output))),
+    ...(done.output === null ? [] : field('written', printable(done.output))),
   ]
 }

@@ -1,0 +1,252 @@
+/**
+ * Throws damaged files at the readers until the time is up: what is read, or refused with a UserError, is fine;
+ * anything else is a defect, printed with the seed that repeats it and kept as a file as small as it gets.
+ *
+ *   npx jiti scripts/fuzz.ts [--seconds 60] [--seed N] [--only onnx|round-trip|npz|npy|idx]
+ */
+import { mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
+import fc from 'fast-check'
+import { factsOf } from '../src/analysis/index.ts'
+import { encodeNpy } from '../src/data/npy-write.ts'
+import { encodeNpz } from '../src/data/npz-write.ts'
+import { openDataset } from '../src/data/open.ts'
+import { concat, encodeModel } from '../src/formats/onnx/index.ts'
+import { readModelBytes } from '../src/formats/open-model.ts'
+import { applyEdits, type Edit } from '../src/ir/edit.ts'
+import { UserError } from '../src/ir/errors.ts'
+import type { Model } from '../src/ir/model.ts'
+import { Tensor } from '../src/ir/tensor.ts'
+import { parseModel, uniform } from '../src/ir/text.ts'
+import { memoryFiles } from '../src/platform/web.ts'
+import { toMode } from '../src/rewrite/modes/mode.ts'
+
+const { values: given } = parseArgs({
+  options: {
+    seconds: { type: 'string', default: '60' },
+    seed: { type: 'string', default: String(Date.now() % 2 ** 31) },
+    only: { type: 'string' },
+  },
+})
+
+/** A file that takes longer to be read or refused is a defect too; those tried are below a megabyte. */
+const slowMs = 5000
+
+const root = fileURLToPath(new URL('../test/oracle/', import.meta.url))
+const recorded = readdirSync(root, { recursive: true, encoding: 'utf8' })
+  .filter((name) => name.endsWith('.onnx'))
+  .sort()
+  .map((name): Uint8Array => readFileSync(join(root, name)))
+  .filter((bytes) => bytes.length < 2 ** 16)
+
+const written = [
+  `<ir_version: 8, opset_import: ["": 17, "local": 1]>
+   net (float32[N, 2, 4, 4] x, bool flag) => (float32[N, 2, 4, 4] y)
+   <float32[2] one = fill(1), float32[2] zero = fill(0), float32[2] mean = {0.5, -1}, float32[2] variance = {2, 3},
+    float32[2, 2, 1, 1] w = uniform(-1, 1, 3), int64[3] index = {1, -2, 3}, string[2] words = {"a", "ü"}>
+   {
+     c = Conv <kernel_shape = [1, 1]> (x, w)
+     d = Dropout (c)
+     a = BatchNormalization (d, one, zero, mean, variance)
+     b = local.norm (a, one, zero, mean, variance)
+     m = Constant <value = float32[2] {1, 2}> ()
+     e = BatchNormalization (b, one, zero, m, one)
+     y = If <then_branch = t () => (p) { p = Relu(e) }, else_branch = f () => (q) { q = Identity(e) }> (flag)
+   }
+   <domain: "local", opset_import: ["": 17]>
+   norm (x, s, b, m, v) => (z) { t = Relu(x)  z = BatchNormalization (t, s, b, m, v) }`,
+  `<ir_version: 3, opset_import: ["": 7]>
+   old (float32[N, 2] x, float32[2] one, float32[2] zero) => (float32[N, 2] y)
+   <float32[2] one = fill(1), float32[2] zero = fill(0)>
+   { d = Dropout <ratio = 0.5> (x)  y, m, v, sm, sv = BatchNormalization <spatial = 1> (d, one, zero, zero, one) }`,
+].map((text) => encodeModel(parseModel(text)))
+
+const x = Tensor.float32([9, 2, 3], uniform(54, -1, 1, 1))
+const labels = Tensor.int64([9], [0, 1, 2, 0, 1, 2, 0, 1, 2])
+const npz = ([0, 6] as const).map((deflate) =>
+  encodeNpz(
+    new Map([
+      ['x', x],
+      ['labels', labels],
+    ]),
+    { deflate },
+  ),
+)
+const npy = [concat(encodeNpy(x)), concat(encodeNpy(labels))]
+const idx = [Uint8Array.of(0, 0, 8, 3, 0, 0, 0, 4, 0, 0, 0, 2, 0, 0, 0, 3, ...new Uint8Array(24).fill(7))]
+
+type Change =
+  | { kind: 'set'; at: number; bytes: Uint8Array }
+  | { kind: 'insert'; at: number; bytes: Uint8Array }
+  | { kind: 'remove'; at: number; length: number }
+  | { kind: 'repeat'; at: number; length: number; times: number }
+  | { kind: 'move'; at: number; from: number; length: number }
+
+/** Places are shares of the length, so that shrinking the file or its changes keeps them meaningful. */
+const place = fc.noBias(fc.nat(2 ** 30 - 1)).map((n) => n / 2 ** 30)
+const few = fc.nat({ max: 24 })
+const interesting = fc.oneof(
+  fc.uint8Array({ minLength: 1, maxLength: 4 }),
+  fc.constantFrom(
+    Uint8Array.of(0xff, 0xff, 0xff, 0xff, 0x0f),
+    Uint8Array.of(0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f),
+    Uint8Array.of(0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01),
+    Uint8Array.of(0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80),
+    Uint8Array.of(0),
+    Uint8Array.of(0x7f),
+    Uint8Array.of(0x80),
+  ),
+)
+const change: fc.Arbitrary<Change> = fc.oneof(
+  fc.record({ kind: fc.constant('set' as const), at: place, bytes: interesting }),
+  fc.record({ kind: fc.constant('insert' as const), at: place, bytes: interesting }),
+  fc.record({ kind: fc.constant('remove' as const), at: place, length: few }),
+  fc.record({ kind: fc.constant('repeat' as const), at: place, length: few, times: fc.nat({ max: 5 }) }),
+  fc.record({ kind: fc.constant('move' as const), at: place, from: place, length: few }),
+)
+
+function changed(bytes: Uint8Array, changes: readonly Change[]): Uint8Array {
+  let all = [...bytes]
+  const index = (share: number) => Math.floor(share * all.length)
+  for (const c of changes) {
+    const at = index(c.at)
+    if (c.kind === 'set') all.splice(at, c.bytes.length, ...c.bytes)
+    if (c.kind === 'insert') all.splice(at, 0, ...c.bytes)
+    if (c.kind === 'remove') all.splice(at, c.length)
+    if (c.kind === 'repeat')
+      all.splice(at, 0, ...Array.from({ length: c.times }, () => all.slice(at, at + c.length)).flat())
+    if (c.kind === 'move') all.splice(at, 0, ...all.splice(index(c.from), c.length))
+    if (all.length > 2 ** 20) all = all.slice(0, 2 ** 20)
+  }
+  return Uint8Array.from(all)
+}
+
+const mutated = (bases: readonly Uint8Array[]): fc.Arbitrary<Uint8Array> =>
+  fc
+    .tuple(fc.nat(bases.length - 1), fc.array(change, { minLength: 1, maxLength: 6 }))
+    .map(([base, changes]) => changed(bases[base]!, changes))
+
+const none = memoryFiles(new Map())
+const read = async (bytes: Uint8Array) =>
+  (await readModelBytes(bytes, 'model.onnx', none)) as { model: Model } & Awaited<
+    ReturnType<typeof readModelBytes>
+  >
+
+async function readOnnx(bytes: Uint8Array): Promise<void> {
+  const { model } = await read(bytes)
+  for (const tensor of model.graph.initializers.values()) void tensor.bytes
+  const facts = factsOf(model)
+  void [facts.noises, facts.norms, facts.nested, facts.paths, facts.predictions, facts.types]
+  for (const mode of ['train', 'eval', 'sample', 'calibrate'] as const) {
+    const ready = toMode(model, mode)
+    await read(encodeModel(ready))
+  }
+}
+
+const meaningOf = ({ graph }: Model): string =>
+  JSON.stringify({
+    nodes: graph.nodes.map(({ opType, inputs, outputs }) => [opType, inputs, outputs]),
+    inputs: graph.inputs.map(({ name }) => name).sort(),
+    tensors: [...graph.initializers]
+      .map(([name, tensor]) => [
+        name,
+        tensor.dims,
+        tensor.strings ?? Buffer.from(tensor.bytes).toString('base64'),
+      ])
+      .sort(([a], [b]) => ((a as string) < (b as string) ? -1 : 1)),
+  })
+
+async function roundTrip(bytes: Uint8Array): Promise<void> {
+  const file = await read(bytes)
+  if (concat(file.write([])) !== bytes) throw new Error('writing without edits gives other bytes')
+  const edits = factsOf(file.model).norms.flatMap(({ key, mean, variance }, i): Edit[] =>
+    mean && variance
+      ? [
+          {
+            kind: 'set-running-statistics',
+            node: key,
+            mean: uniform(mean.length, -1, 1, i),
+            variance: uniform(variance.length, 0, 2, i + 1),
+          },
+        ]
+      : [],
+  )
+  for (const list of [edits, edits.slice(0, 1)]) {
+    const again = await read(concat(file.write(list)))
+    if (meaningOf(again.model) !== meaningOf(applyEdits(file.model, list)))
+      throw new Error('what was written reads otherwise than what was edited')
+  }
+}
+
+const readData =
+  (name: string) =>
+  async (bytes: Uint8Array): Promise<void> => {
+    const dataset = await openDataset(name, memoryFiles(new Map([[name, bytes]])))
+    for await (const { inputs, size, labels: own } of dataset.batches({ batchSize: 4 })) {
+      for (const tensor of inputs.values()) void tensor.toNumbers()
+      if (own && own.length !== size) throw new Error(`${own.length} labels for ${size} samples`)
+    }
+  }
+
+const arbitrary = fc.uint8Array({ maxLength: 300 })
+const targets: Record<
+  string,
+  { bytes: fc.Arbitrary<Uint8Array>; use: (bytes: Uint8Array) => Promise<void> }
+> = {
+  onnx: { bytes: fc.oneof(mutated(written), mutated(recorded), arbitrary), use: readOnnx },
+  'round-trip': { bytes: fc.oneof(mutated(written), mutated(recorded)), use: roundTrip },
+  npz: { bytes: fc.oneof(mutated(npz), arbitrary), use: readData('data.npz') },
+  npy: { bytes: mutated(npy), use: readData('data.npy') },
+  idx: { bytes: fc.oneof(mutated(idx), arbitrary), use: readData('images-idx3-ubyte') },
+}
+
+const seconds = Number(given.seconds)
+let seed = Number(given.seed)
+const end = performance.now() + seconds * 1000
+const chosen = Object.entries(targets).filter(([name]) => given.only === undefined || given.only === name)
+if (!(seconds > 0) || !Number.isInteger(seed) || chosen.length === 0) {
+  console.error(`usage: fuzz [--seconds N] [--seed N] [--only ${Object.keys(targets).join('|')}]`)
+  process.exit(2)
+}
+const tried: Record<string, { files: number; read: number }> = {}
+const folder = mkdtempSync(join(tmpdir(), 'varshift-fuzz-'))
+let defects = 0
+while (performance.now() < end)
+  for (const [name, { bytes, use }] of chosen) {
+    if (performance.now() >= end) break
+    tried[name] ??= { files: 0, read: 0 }
+    const property = fc.asyncProperty(bytes, async (file) => {
+      tried[name]!.files++
+      const start = performance.now()
+      try {
+        await use(file)
+        tried[name]!.read++
+      } catch (error) {
+        if (!(error instanceof UserError)) throw error
+        if (/\n/.test(error.message)) throw new Error(`a message of several lines: ${error.message}`)
+      }
+      if (performance.now() - start > slowMs)
+        throw new Error(`${file.length} bytes take more than ${slowMs} ms`)
+    })
+    const found = await fc.check(property, {
+      seed,
+      numRuns: 500,
+      interruptAfterTimeLimit: end - performance.now(),
+    })
+    if (found.failed && found.counterexample) {
+      defects++
+      const path = join(folder, `${name}-${seed}.bin`)
+      writeFileSync(path, found.counterexample[0])
+      const reason =
+        found.errorInstance instanceof Error ? found.errorInstance.stack : String(found.errorInstance)
+      console.log(`${name}, seed ${seed}: ${path} (${found.counterexample[0].length} bytes)\n${reason}\n`)
+    }
+    seed = (seed + 1) % 2 ** 31
+  }
+for (const [name, { files, read: fine }] of Object.entries(tried))
+  console.log(`${name}: ${files} files, ${fine} of them read, the others refused`)
+console.log(defects === 0 ? 'no defect found' : `${defects} defects found, kept in ${folder}`)
+process.exit(defects === 0 ? 0 : 1)
