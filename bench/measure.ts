@@ -32,8 +32,8 @@ export interface MeasureRow {
 
 const cases: { network: string; build: () => Model; batch: number; size: number }[] = [
   { network: 'resnet50', build: resnet50, batch: 8, size: 224 },
-  { network: 'preresnet110', build: preresnet110, batch: 32, size: 32 },
-  { network: 'densenet100', build: densenet100, batch: 32, size: 32 },
+  { network: 'preresnet110', build: preresnet110, batch: 16, size: 32 },
+  { network: 'densenet100', build: densenet100, batch: 16, size: 32 },
 ]
 
 export async function benchMeasure(options: {

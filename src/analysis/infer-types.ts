@@ -1,4 +1,4 @@
-import { type Graph, isOnnxDomain, type Model, type Node, type TensorType } from '../ir/model.ts'
+import { type Dim, type Graph, isOnnxDomain, type Model, type Node, type TensorType } from '../ir/model.ts'
 import { knownTensor } from '../ops/constant.ts'
 import type { Known } from '../ops/define-op.ts'
 import { opOf } from '../ops/index.ts'
@@ -49,16 +49,30 @@ class Inference {
 
   node(node: Node, values: ReadonlyMap<string, Known>): readonly Known[] {
     const domain = isOnnxDomain(node.domain) ? '' : node.domain
-    const known = opOf(node).inferTypes({
-      node,
-      opset: this.#opsets.get(domain) ?? (domain === '' ? (this.#opsets.get('ai.onnx') ?? 1) : 1),
-      inputs: node.inputs.map((input) => values.get(input) ?? {}),
-      inferGraph: (graph, inputs) => {
-        const inner = this.graph(graph, inputs, values)
-        return graph.outputs.map(({ name }) => withoutTensor(inner.get(name) ?? {}))
-      },
-    })
-    return known.map(consistent)
+    const infer = () =>
+      opOf(node).inferTypes({
+        node,
+        opset: this.#opsets.get(domain) ?? (domain === '' ? (this.#opsets.get('ai.onnx') ?? 1) : 1),
+        inputs: node.inputs.map((input) => values.get(input) ?? {}),
+        inferGraph: (graph, inputs) => {
+          const inner = this.graph(graph, inputs, values)
+          return graph.outputs.map(({ name }) => withoutTensor(inner.get(name) ?? {}))
+        },
+      })
+    return (unlessNonsense(infer) ?? []).map(consistent)
+  }
+}
+
+/**
+ * The result, or undefined if a node contradicts itself (attributes, ranks or contents that cannot be): nothing is known
+ * of it then, and whoever runs the model will say what is wrong with it.
+ */
+export function unlessNonsense<T>(compute: () => T): T | undefined {
+  try {
+    return compute()
+  } catch (error) {
+    if (error instanceof RangeError || error instanceof TypeError) return undefined
+    throw error
   }
 }
 
@@ -75,8 +89,12 @@ function withStated(known: Known, stated: TensorType | undefined): Known {
   return { ...known, dataType: known.dataType ?? stated.dataType, shape }
 }
 
-/** Contents that do not fit the shape, or of which nothing is known, are dropped. */
-function consistent(known: Known): Known {
+/** Sizes that cannot be, contents that do not fit the shape, and contents of which nothing is known are dropped. */
+function consistent(inferred: Known): Known {
+  const possible = (dim: Dim) => typeof dim !== 'number' || (Number.isInteger(dim) && dim >= 0)
+  const known = inferred.shape?.every(possible)
+    ? inferred
+    : { ...inferred, shape: inferred.shape?.map((dim) => (possible(dim) ? dim : undefined)) }
   const { contents, shape } = known
   if (!contents) return known
   const fits =

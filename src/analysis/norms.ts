@@ -58,12 +58,12 @@ function usesBatchStatistics(node: Node): boolean {
 /** Operators that leave the elements of a vector in their order. */
 const keepingOrder = new Set(['Identity', 'Unsqueeze', 'Squeeze', 'Reshape', 'Flatten', 'Cast'])
 
-/** The vector behind `value`: an initializer or constant, also behind nodes that only reshape it. */
-function storedVector(graph: Graph, value: string | undefined): Float64Array | undefined {
-  if (!value) return undefined
+/** The vector behind `value`: an initializer or constant, also behind a few nodes that only reshape it. */
+function storedVector(graph: Graph, value: string | undefined, hops = 8): Float64Array | undefined {
+  if (!value || hops === 0) return undefined
   const tensor = storedTensor(graph, value)
   if (tensor) return tensor.toNumbers()
   const producer = usesOf(graph).producer(value)
   if (!producer || !isOnnxDomain(producer.domain) || !keepingOrder.has(producer.opType)) return undefined
-  return storedVector(graph, producer.inputs[0])
+  return storedVector(graph, producer.inputs[0], hops - 1)
 }

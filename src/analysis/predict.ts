@@ -2,24 +2,24 @@ import { keyOf, labelOf, type Model, type Node, opsetOf } from '../ir/model.ts'
 import { valuesReadBy } from '../ir/uses.ts'
 import type { Known } from '../ops/define-op.ts'
 import { opOf, unknownOp } from '../ops/index.ts'
-import { noiseUnit } from '../ops/noises/index.ts'
+import { perturbed } from '../ops/moments/perturb.ts'
 import {
   affine,
-  type Budget,
   closedBy,
   collapsed,
   expanded,
   isClosed,
   isQuiet,
   mergedDims,
-  perturbed,
   quiet,
   type Spread,
   type Stored,
   steady,
-} from '../ops/spread.ts'
+} from '../ops/moments/spread.ts'
+import type { Budget } from '../ops/moments/sums.ts'
+import { noiseUnit } from '../ops/noises/index.ts'
 import type { Noise, NoisePath, Norm, Prediction, Unpredicted } from './facts.ts'
-import { knownValues } from './infer-types.ts'
+import { knownValues, unlessNonsense } from './infer-types.ts'
 import { storedMoments } from './stored-moments.ts'
 
 /** Multiplications to spend on following how channels share noise; a third of a second or so. */
@@ -162,29 +162,34 @@ function behindNode(
     settle: (value: string, state: State) => void
   },
 ): void {
-  const read = valuesReadBy(node).flatMap((value) => states.get(value) ?? [])
-  // Constants, and what is computed from them.
+  const op = opOf(node)
+  const moving = node.inputs.map((input) => states.has(input))
+  const flows = op.flow({ node, opset, moving })
+  const inside = valuesReadBy(node).slice(node.inputs.filter((value) => value !== '').length)
+  const carrying = node.inputs.filter((_, i) => moving[i] && flows[i] !== 'none')
+  const read = [...carrying, ...inside].flatMap((value) => states.get(value) ?? [])
+  // Constants, and what is computed from them or from shapes.
   if (read.length === 0) return
-  const spreads = node.inputs.map((input) => states.get(input)?.spread)
+  const spreads = node.inputs.map((input, i) => (flows[i] === 'none' ? undefined : states.get(input)?.spread))
   const outputs = node.outputs.map((output) => known.get(output) ?? {})
   const lost = read.find((state) => state.lost)?.lost
   const gap = read.find((state) => state.gap)?.gap
   let assumptions = union(read.map((state) => state.assumptions))
-  const results = lost
-    ? []
-    : opOf(node).moments({
-        node,
-        opset,
-        inputs: node.inputs.map((input) => known.get(input) ?? {}),
-        spreads,
-        outputs,
-        stored: stored.get(node.outputs[0] ?? ''),
-        budget,
-        inferGraph: () => [],
-        assume: (text) => {
-          assumptions = including(assumptions, text)
-        },
-      })
+  const moments = () =>
+    op.moments({
+      node,
+      opset,
+      inputs: node.inputs.map((input) => known.get(input) ?? {}),
+      spreads,
+      outputs,
+      stored: stored.get(node.outputs[0] ?? ''),
+      budget,
+      inferGraph: () => [],
+      assume: (text) => {
+        assumptions = including(assumptions, text)
+      },
+    })
+  const results = (lost ? undefined : unlessNonsense(moments)) ?? []
   const isStill = !lost && read.every(({ spread }) => !spread || isQuiet(spread))
   for (const [i, output] of node.outputs.entries()) {
     if (output === '') continue

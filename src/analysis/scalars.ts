@@ -5,6 +5,9 @@ import type { Known } from '../ops/define-op.ts'
 /** Looks up the one number that all elements of a value equal, whatever its shape; undefined if there is none. */
 export type Scalars = (value: string) => number | undefined
 
+/** Scalars are computed by a few nodes; longer chains are not followed. */
+const maxDepth = 40
+
 /** Largest stored tensor that is looked through for being uniform. */
 const maxElements = 1 << 16
 
@@ -57,10 +60,14 @@ export function scalarsOf(graph: Graph, known: ReadonlyMap<string, Known>): Scal
     return a === undefined || b === undefined ? undefined : f(a, b)
   }
 
+  let depth = 0
   const scalar: Scalars = (value) => {
     if (!found.has(value)) {
+      if (depth >= maxDepth) return undefined
       found.set(value, undefined)
+      depth++
       found.set(value, compute(value))
+      depth--
     }
     return found.get(value)
   }

@@ -2,9 +2,10 @@ import { type Model, type Node, opsetOf } from '../ir/model.ts'
 import { usesOf } from '../ir/uses.ts'
 import type { Known, MomentsContext } from '../ops/define-op.ts'
 import { opOf } from '../ops/index.ts'
+import { broadcastIndex, type Spread, type Stored, spreadOf } from '../ops/moments/spread.ts'
 import { noiseUnit } from '../ops/noises/index.ts'
-import { broadcastIndex, type Spread, type Stored, spreadOf } from '../ops/spread.ts'
 import type { Noise, Norm } from './facts.ts'
+import { unlessNonsense } from './infer-types.ts'
 
 /**
  * Train-mode moments of values, as BatchNormalizations stored them: of what they normalise, and of what lies in front of
@@ -50,7 +51,7 @@ export function storedMoments(
   for (const { node, mean, variance } of norms) {
     const value = node.inputs[0]
     if (!value || !mean || !variance || direct.has(value)) continue
-    const rank = known.get(value)?.shape?.length ?? 2
+    const rank = Math.max(2, known.get(value)?.shape?.length ?? 2)
     direct.set(value, { dims: [1, mean.length, ...new Array<number>(rank - 2).fill(1)], mean, variance })
   }
   for (const [value, stored] of direct) found.set(value, stored)
@@ -98,16 +99,18 @@ function beforeNode(
   const flows = op.flow({ node, opset, moving })
   const carried = flows.flatMap((flow, i) => (moving[i] && flow !== 'none' ? [i] : []))
   const through = (spreads: readonly (Spread | undefined)[]) =>
-    op.moments({
-      node,
-      opset,
-      inputs,
-      spreads,
-      outputs: node.outputs.map((output) => known.get(output) ?? {}),
-      inferGraph: () => [],
-      budget: { left: 0 },
-      assume: () => {},
-    } satisfies MomentsContext)[0]
+    unlessNonsense(() =>
+      op.moments({
+        node,
+        opset,
+        inputs,
+        spreads,
+        outputs: node.outputs.map((output) => known.get(output) ?? {}),
+        inferGraph: () => [],
+        budget: { left: 0 },
+        assume: () => {},
+      } satisfies MomentsContext),
+    )?.[0]
   if (carried.length > 0 && carried.every((i) => flows[i] === 'layout'))
     return beforeLayout(node, stored, { inputs, carried, through })
   const [only] = carried

@@ -25,7 +25,9 @@ export function weightsInFront(model: Model, norm: Norm): WeightsInFront | undef
   const noises = new Map(noisesOf(model).map((noise) => [noise.output, noise]))
   const isStored = (value: string) => value === '' || known.get(value)?.tensor !== undefined
   let value = norm.node.inputs[0]
-  while (value) {
+  const seen = new Set<string>()
+  while (value && !seen.has(value)) {
+    seen.add(value)
     const noise = noises.get(value)
     if (noise) {
       value = noise.input

@@ -1,9 +1,10 @@
 import type { ModelFile } from '../formats/define-format.ts'
+import type { Model } from '../ir/model.ts'
 import { agreementOf, measure as measureModel } from '../measure/measure.ts'
 import type { Files } from '../platform/files.ts'
 import type { Result } from '../result/result.ts'
 import { check } from './check.ts'
-import { dataFor } from './data.ts'
+import { type Data, dataFor } from './data.ts'
 import { describeModel } from './describe.ts'
 import { withWeights } from './measure.ts'
 import { type MeasureOptions, phase } from './options.ts'
@@ -18,14 +19,15 @@ export async function compare(
   options: MeasureOptions,
   files: Files,
 ): Promise<Result> {
-  const first = await dataFor(a.model, options, files)
-  const second = await dataFor(b.model, options, files)
+  const [first, second] = await inEqualBatches(a.model, b.model, options, files)
   const before = await measureModel(a.model, first.batches, {
     ...options,
+    modeData: first.trainingBatches,
     onProgress: phase(options, `measuring ${a.path}`),
   })
   const after = await measureModel(b.model, second.batches, {
     ...options,
+    modeData: second.trainingBatches,
     onProgress: phase(options, `measuring ${b.path}`),
   })
   return {
@@ -43,4 +45,19 @@ export async function compare(
       ),
     },
   }
+}
+
+/** Outputs are compared batch by batch, so a model that takes batches of one size decides for both. */
+async function inEqualBatches(
+  a: Model,
+  b: Model,
+  options: MeasureOptions,
+  files: Files,
+): Promise<readonly [Data, Data]> {
+  const first = await dataFor(a, options, files)
+  const second = await dataFor(b, options, files)
+  const { batchSize, fixedBatch } = first.batches
+  if (batchSize === second.batches.batchSize) return [first, second]
+  if (fixedBatch) return [first, await dataFor(b, { ...options, batchSize }, files)]
+  return [await dataFor(a, { ...options, batchSize: second.batches.batchSize }, files), second]
 }

@@ -7,15 +7,20 @@ import type { Files } from '../platform/files.ts'
 import { toMode } from '../rewrite/modes/mode.ts'
 import type { DataOptions } from './options.ts'
 
-/** Input elements of a batch: about where activations still fit into the processor's cache (32 pictures of 32 x 32). */
-const batchElements = 32 * 3 * 32 * 32
+/** Input elements of a batch: about where activations still fit into the processor's cache (16 pictures of 32 x 32). */
+const batchElements = 16 * 3 * 32 * 32
 
 /** Input elements of a calibration batch: more bring its statistics nearer to the population's, fewer save memory. */
 const calibrationElements = 2 ** 24
 
+/** Samples of a batch in train mode: about what networks are trained with, whose batch statistics it stands for. */
+const trainingBatch = 64
+
 export interface Data {
   /** In batches to measure with. */
   readonly batches: AdaptedDataset
+  /** In batches to run train mode on. */
+  readonly trainingBatches: AdaptedDataset
   /** The same in few, large and equal batches, whose own statistics come near the population's. */
   readonly largeBatches: AdaptedDataset
 }
@@ -44,5 +49,6 @@ export async function dataFor(model: Model, options: DataOptions, files: Files):
   const samples = Math.min(batches.size, options.samples ?? batches.size)
   const most = Math.min(512, Math.max(64, Math.floor(calibrationElements / elements)))
   const batchSize = Math.ceil(samples / Math.ceil(samples / most))
-  return { batches, largeBatches: adapt(dataset, wanted, { ...options, batchSize }) }
+  const trainingBatches = adapt(dataset, wanted, { batchSize: Math.min(trainingBatch, most), ...options })
+  return { batches, trainingBatches, largeBatches: adapt(dataset, wanted, { ...options, batchSize }) }
 }

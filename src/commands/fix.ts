@@ -45,6 +45,7 @@ export async function fix(file: ModelFile, options: FixOptions, files: Files): P
   const data = await dataFor(model, { ...options, data: options.data }, files)
   const before = await measureModel(model, data.batches, {
     ...options,
+    modeData: data.trainingBatches,
     onProgress: phase(options, 'measuring'),
   })
   if (before.measurement.partial)
@@ -55,8 +56,8 @@ export async function fix(file: ModelFile, options: FixOptions, files: Files): P
     seed: options.seed ?? 0,
     measurement: withWeights(model, before.measurement),
   }
-  const shifted = before.measurement.layers.filter(isShifted)
-  if (shifted.length === 0 && !options.force) {
+  const shifted = before.measurement.layers.some(isShifted) || factsOf(model).norms.some(isBroken)
+  if (!shifted && !options.force) {
     const repair = outcome(
       'nothing-to-repair',
       'no variance shift found: every layer sees in eval mode what it stored',
@@ -76,12 +77,12 @@ export async function fix(file: ModelFile, options: FixOptions, files: Files): P
     ...outcome(verdict.better ? 'kept' : options.force ? 'forced' : 'rejected', verdict.reason),
     samples: after.measurement.data.samples,
     passes,
-    largestRatioByPass: [largestBefore, ...largestRatios],
+    largestRatioByPass: [largestBefore, ...largestRatios].filter(Number.isFinite),
     changes: changesOf(factsOf(model).norms, edits),
   }
   const result: Result = {
     ...base,
-    after: withWeights(model, after.measurement),
+    after: noteOnSampling(withWeights(model, after.measurement), factsOf(model).noises.length),
     repair,
     statistics: statisticsOf(model, edits),
   }
@@ -151,6 +152,14 @@ const outcome = (kind: RepairInfo['outcome'], reason: string): RepairInfo => ({
   output: null,
 })
 
+/** Statistics for the noise off are no longer right for the noise on. */
+function noteOnSampling(after: Measurement, noises: number): Measurement {
+  if (noises === 0 || !after.modes.sample) return after
+  const note =
+    'the repaired statistics hold for the noise off: for Monte Carlo dropout (sample mode) keep the original file'
+  return { ...after, notes: [...after.notes, note] }
+}
+
 /** Shift ratio, and mean shift in standard deviations, below which a layer counts as unshifted. */
 const smallRatio = 1.01
 const smallMeanShift = 0.1
@@ -158,6 +167,10 @@ const smallMeanShift = 0.1
 const isShifted = (layer: Layer): boolean =>
   layer.shiftRatioInterval[0] > smallRatio ||
   Math.max(Math.abs(layer.meanShift.q10), Math.abs(layer.meanShift.q90)) > smallMeanShift
+
+/** Whether the norm stores what can be no variance: its layer, and often all behind, cannot be measured at all. */
+const isBroken = ({ variance }: Norm): boolean =>
+  variance !== undefined && !(meanOf(variance) > 0 && variance.every((v) => v >= 0 && Number.isFinite(v)))
 
 const largestRatio = ({ layers }: Measurement): number =>
   Math.max(...layers.map(({ shiftRatio }) => shiftRatio))
@@ -169,6 +182,12 @@ const gapOf = ({ layers }: Measurement): number =>
 /** Whether `after` is a repair of `before`, and why, in words. */
 export function judge(before: Measurement, after: Measurement): { better: boolean; reason: string } {
   const ratio = (m: Measurement) => largestRatio(m).toFixed(2)
+  const measurable = after.layers.length - before.layers.length
+  if (measurable > 0)
+    return {
+      better: true,
+      reason: `layers that could not be measured before, and can be now: ${measurable}; largest layer shift ratio ${ratio(after)} after`,
+    }
   const gap = `largest layer shift ratio ${ratio(before)} before, ${ratio(after)} after`
   if (!(gapOf(after) < gapOf(before)) && !(meanShiftOf(after) < meanShiftOf(before)))
     return { better: false, reason: `the measured gap did not shrink: ${gap}` }
@@ -192,16 +211,18 @@ function changesOf(norms: readonly Norm[], edits: readonly Edit[]): RepairInfo['
     const norm = byKey.get(node)
     if (!norm?.mean || !norm.variance) return []
     const old = { mean: norm.mean, variance: norm.variance }
+    const ratios = variance.map((v, c) => v / old.variance[c]!).filter(Number.isFinite)
+    const moves = mean
+      .map((m, c) => Math.abs(m - old.mean[c]!) / Math.sqrt(old.variance[c]! + norm.epsilon))
+      .filter(Number.isFinite)
+    // Where what was stored is no variance, there is nothing to compare with.
+    if (ratios.length === 0 || moves.length === 0) return []
     return [
       {
         label: norm.label,
         key: node,
-        meanChange: mean.reduce(
-          (most, m, c) =>
-            Math.max(most, Math.abs(m - old.mean[c]!) / Math.sqrt(old.variance[c]! + norm.epsilon)),
-          0,
-        ),
-        varianceRatio: quantilesOf(variance.map((v, c) => v / old.variance[c]!)),
+        meanChange: moves.reduce((most, move) => Math.max(most, move), 0),
+        varianceRatio: quantilesOf(ratios),
       },
     ]
   })

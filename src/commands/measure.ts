@@ -20,6 +20,7 @@ export async function measure(file: ModelFile, options: MeasureOptions, files: F
   const data = await dataFor(model, options, files)
   const { measurement } = await measureModel(model, data.batches, {
     ...options,
+    modeData: data.trainingBatches,
     onProgress: phase(options, 'measuring'),
   })
   const result: Result = {

@@ -47,6 +47,7 @@ export async function recalibrated(
     const repaired = applyEdits(model, edits)
     const after = await measure(repaired, data.batches, {
       ...options,
+      modeData: data.trainingBatches,
       onProgress: phase(options, `checking pass ${pass}`),
     })
     if (after.measurement.partial)
@@ -62,6 +63,13 @@ export async function recalibrated(
 
 /** Largest layer ratio between the variances that two plans store. */
 function largestChange(from: readonly Edit[], to: readonly Edit[]): number {
-  const ratios = from.map(({ variance }, i) => Math.abs(Math.log(meanOf(to[i]!.variance) / meanOf(variance))))
-  return Math.exp(Math.max(0, ...ratios))
+  const now = new Map(to.map(({ node, variance }) => [node, variance]))
+  let largest = 0
+  for (const { node, variance } of from) {
+    const other = now.get(node)
+    // A layer that was finite and no longer is cannot have come near.
+    const ratio = other ? Math.abs(Math.log(meanOf(other) / meanOf(variance))) : Number.POSITIVE_INFINITY
+    if (ratio > largest) largest = ratio
+  }
+  return Math.exp(largest)
 }

@@ -18,6 +18,8 @@ export interface MeasureOptions {
   readonly samples?: number | undefined
   /** Samples on which train and sample mode are run beside eval mode (default 1,000; 0 for none). */
   readonly modeSamples?: number | undefined
+  /** The same samples in batches as large as in training, for the comparison of modes (default: `data`). */
+  readonly modeData?: AdaptedDataset | undefined
   /** Seed of the noise in train and sample mode (default 0). */
   readonly seed?: number | undefined
   readonly threads?: number | undefined
@@ -55,60 +57,32 @@ export async function measure(
   data: AdaptedDataset,
   options: MeasureOptions = {},
 ): Promise<Measured> {
-  const { samples = data.size, seed = 0, threads, signal, onProgress } = options
-  const unknown = factsOf(model).noises.find(({ parameter }) => parameter.value === undefined)
-  const modeSamples = unknown ? 0 : (options.modeSamples ?? defaultModeSamples)
+  const { samples = data.size, threads, signal, onProgress } = options
   const total = Math.min(samples, data.size)
   const probed = probeInMode(model, 'eval', data)
-  const sessions: Partial<Record<Mode, Session>> = {}
-  const open = async (mode: Mode, from: Model) => {
-    sessions[mode] = await createSession(encodeModel(from), { threads, name: `the model in ${mode} mode` })
-  }
+  const session = await createSession(encodeModel(probed.model), { threads, name: 'the model in eval mode' })
   try {
-    await open('eval', probed.model)
-    if (modeSamples > 0) {
-      await open('train', withInputShapes(toMode(model, 'train', { seed }), data))
-      await open('sample', withInputShapes(toMode(model, 'sample', { seed }), data))
-    }
     const gathering = new Gathering(probed.probes)
-    const boards = { train: new ScoreBoard(), eval: new ScoreBoard(), sample: new ScoreBoard() }
-    const pairs = [
-      ['train', 'eval', new AgreementBoard()],
-      ['sample', 'eval', new AgreementBoard()],
-      ['train', 'sample', new AgreementBoard()],
-    ] as const
+    const board = new ScoreBoard()
     let done = 0
-    let compared = 0
     for await (const batch of data.batches({ limit: total })) {
       if (signal?.aborted) break
-      const fetched = await sessions.eval!.run(feedsFor(sessions.eval!, batch.inputs))
+      const fetched = await session.run(feedsFor(session, batch.inputs))
       gathering.add(fetched, batch.size)
-      const outputs: { [M in Mode]?: Tensor | undefined } = { eval: scoredOutput(probed.model, fetched) }
-      if (batch.labels && outputs.eval) {
-        const table = tableSizeOf(outputs.eval)
+      const output = scoredOutput(probed.model, fetched)
+      if (batch.labels && output) {
+        const table = tableSizeOf(output)
         if (table?.rows === batch.size)
           checkLabels(batch.labels, table.classes, { name: data.name, start: done })
       }
-      if (outputs.eval) boards.eval.add(outputs.eval, batch.size, batch.labels)
-      if (modeSamples > 0 && compared < modeSamples) {
-        for (const mode of ['train', 'sample'] as const) {
-          const output = scoredOutput(
-            probed.model,
-            await sessions[mode]!.run(feedsFor(sessions[mode]!, batch.inputs)),
-          )
-          outputs[mode] = output
-          if (output) boards[mode].add(output, batch.size, batch.labels)
-        }
-        for (const [a, b, board] of pairs) {
-          const [x, y] = [outputs[a], outputs[b]]
-          if (x && y) board.add(x, y, batch.size)
-        }
-        compared += batch.size
-      }
+      if (output) board.add(output, batch.size, batch.labels)
       done += batch.size
       onProgress?.(done, total)
     }
-    if (done === 0) throw new UserError(`${data.name}: no samples were measured; give at least 2`)
+    if (done === 0)
+      throw new UserError(
+        `${data.name}: no samples were measured${signal?.aborted ? ', it was stopped before' : '; give at least 2'}`,
+      )
     const layers: Layer[] = []
     const unmeasured = [...probed.unmeasured]
     for (const [index, norm] of probed.norms.entries()) {
@@ -116,8 +90,9 @@ export async function measure(
       if (typeof layer === 'string') unmeasured.push({ label: norm.norm.label, reason: layer })
       else layers.push(layer)
     }
+    const compared = await compareModes(model, options.modeData ?? data, total, options)
     return {
-      moments: new Map(probed.norms.map(({ norm }, i) => [norm.key, gathering.momentsOf(probed.norms[i]!)])),
+      moments: finiteMoments(probed.norms, gathering),
       measurement: {
         data: {
           name: data.name,
@@ -130,30 +105,85 @@ export async function measure(
         partial: done < total,
         layers,
         unmeasured,
-        modes: {
-          eval: boards.eval.score(),
-          ...(compared > 0
-            ? {
-                train: boards.train.score(),
-                sample: boards.sample.score(),
-                agreements: pairs.map(([a, b, board]) => board.agreement(a, b)),
-              }
-            : { agreements: [] }),
-        },
-        notes: [
-          ...notesOn(layers, done, data.batchSize, compared > 0),
-          ...(unknown
-            ? [
-                `train and sample mode were not run: the ${unknown.parameter.name} of '${unknown.label}' is not stored in the file`,
-              ]
-            : []),
-        ],
+        modes: { eval: board.score(), ...compared.modes },
+        notes: [...notesOn(layers, done), ...compared.notes],
       },
     }
   } finally {
-    for (const session of Object.values(sessions)) await session?.release()
+    await session.release()
   }
 }
+
+/** The model in train, eval and sample mode on the same first samples: scores, and how far outputs agree. */
+async function compareModes(
+  model: Model,
+  data: AdaptedDataset,
+  available: number,
+  { modeSamples = defaultModeSamples, seed = 0, threads, signal }: MeasureOptions,
+): Promise<{ modes: Omit<Measurement['modes'], 'eval'>; notes: string[] }> {
+  const total = Math.min(modeSamples, available, data.size)
+  if (total === 0 || signal?.aborted) return { modes: { agreements: [] }, notes: [] }
+  const unknown = factsOf(model).noises.find(({ parameter }) => parameter.value === undefined)
+  if (unknown)
+    return {
+      modes: { agreements: [] },
+      notes: [
+        `train and sample mode were not run: the ${unknown.parameter.name} of '${unknown.label}' is not stored in the file`,
+      ],
+    }
+  const sessions = new Map<Mode, Session>()
+  try {
+    for (const mode of ['train', 'eval', 'sample'] as const) {
+      const bytes = encodeModel(withInputShapes(toMode(model, mode, { seed }), data))
+      sessions.set(mode, await createSession(bytes, { threads, name: `the model in ${mode} mode` }))
+    }
+    const boards = new Map<Mode, ScoreBoard>([
+      ['train', new ScoreBoard()],
+      ['sample', new ScoreBoard()],
+    ])
+    const pairs = [
+      ['train', 'eval', new AgreementBoard()],
+      ['sample', 'eval', new AgreementBoard()],
+      ['train', 'sample', new AgreementBoard()],
+    ] as const
+    let done = 0
+    for await (const batch of data.batches({ limit: total })) {
+      if (signal?.aborted) break
+      const outputs = new Map<Mode, Tensor>()
+      for (const [mode, session] of sessions) {
+        const output = scoredOutput(model, await session.run(feedsFor(session, batch.inputs)))
+        if (!output) continue
+        outputs.set(mode, output)
+        boards.get(mode)?.add(output, batch.size, batch.labels)
+      }
+      for (const [a, b, board] of pairs) {
+        const [x, y] = [outputs.get(a), outputs.get(b)]
+        if (x && y) board.add(x, y, batch.size)
+      }
+      done += batch.size
+    }
+    if (done === 0) return { modes: { agreements: [] }, notes: [] }
+    const batchSize = Math.min(data.batchSize, done)
+    return {
+      modes: {
+        train: boards.get('train')!.score(),
+        sample: boards.get('sample')!.score(),
+        agreements: pairs.map(([a, b, board]) => board.agreement(a, b)),
+      },
+      notes:
+        batchSize < smallBatch
+          ? [
+              `train mode was run with batches of ${batchSize}: its batch statistics are noisy, so its figures are too; use batches of 32 or more`,
+            ]
+          : [],
+    }
+  } finally {
+    for (const session of sessions.values()) await session.release()
+  }
+}
+
+/** Batches below this have statistics so noisy that train mode says little. */
+const smallBatch = 16
 
 export interface Pass {
   readonly moments: ReadonlyMap<string, NormMoments>
@@ -177,14 +207,14 @@ export async function measureMoments(
     const gathering = new Gathering(probed.probes)
     let done = 0
     for await (const batch of data.batches({ limit: total })) {
-      signal?.throwIfAborted()
+      if (signal?.aborted) throw new UserError(`${data.name}: stopped before all samples were measured`)
       gathering.add(await session.run(feedsFor(session, batch.inputs)), batch.size)
       done += batch.size
       onProgress?.(done, total)
     }
     return {
       samples: done,
-      moments: new Map(probed.norms.map((norm) => [norm.norm.key, gathering.momentsOf(norm)])),
+      moments: finiteMoments(probed.norms, gathering),
     }
   } finally {
     await session.release()
@@ -288,6 +318,12 @@ export class Gathering {
   }
 }
 
+/** Moments by key of the norm; what is not finite is of no use to anyone. */
+function finiteMoments(norms: readonly ProbedNorm[], gathering: Gathering): Map<string, NormMoments> {
+  const all = norms.map((norm) => [norm.norm.key, gathering.momentsOf(norm)] as const)
+  return new Map(all.filter(([, { variance }]) => variance.every(Number.isFinite)))
+}
+
 /** The figures of one layer, or why there are none. */
 function layerOf(
   probed: ProbedNorm,
@@ -344,12 +380,7 @@ function layerOf(
   }
 }
 
-function notesOn(
-  layers: readonly Layer[],
-  samples: number,
-  batchSize: number,
-  comparedModes: boolean,
-): string[] {
+function notesOn(layers: readonly Layer[], samples: number): string[] {
   const notes: string[] = []
   const unsure = layers.filter(({ enoughSamples }) => !enoughSamples)
   if (unsure.length > 0) {
@@ -359,10 +390,6 @@ function notesOn(
       `${samples} samples are too few to tell for ${unsure.length} of ${layers.length} layers${advice}`,
     )
   }
-  if (comparedModes && Math.min(batchSize, samples) < 16)
-    notes.push(
-      `train mode was run with batches of ${Math.min(batchSize, samples)}: its batch statistics are noisy, so its figures are too; use --batch-size 32 or more`,
-    )
   return notes
 }
 

@@ -80,11 +80,14 @@ export class ScoreBoard {
     for (let row = 0; row < size; row++) {
       const label = labels[row]!
       if (label < 0 || label >= table.classes) continue
-      const loss = -Math.log(Math.max(smallestProbability, table.values[row * table.classes + label]!))
+      const value = table.values[row * table.classes + label]!
+      // What is not a number is a miss, and as far off as a miss can be.
+      const isMiss = Number.isNaN(value) || argmax(table.values, row, table.classes) !== label
+      const loss = -Math.log(Math.max(smallestProbability, Number.isNaN(value) ? 0 : value))
       this.#labelled++
       this.#loss += loss
       this.#lossSquares += loss * loss
-      if (argmax(table.values, row, table.classes) === label) this.#hits++
+      if (!isMiss) this.#hits++
     }
   }
 
@@ -111,6 +114,7 @@ function argmax(values: Float64Array, row: number, classes: number): number {
 export class AgreementBoard {
   #samples = 0
   #rows = 0
+  #finiteRows = 0
   #same = 0
   #divergence = 0
   #difference = 0
@@ -120,13 +124,21 @@ export class AgreementBoard {
     this.#samples += size
     const x = a.toNumbers()
     const y = b.toNumbers()
-    for (let i = 0; i < x.length; i++) this.#difference += Math.abs(x[i]! - y[i]!)
-    this.#elements += x.length
+    for (let i = 0; i < x.length; i++) {
+      const difference = Math.abs(x[i]! - y[i]!)
+      if (!Number.isFinite(difference)) continue
+      this.#difference += difference
+      this.#elements++
+    }
     const p = probabilitiesOf(a)
     const q = probabilitiesOf(b)
     if (!p || !q || p.classes !== q.classes || p.rows !== q.rows) return
     for (let row = 0; row < p.rows; row++) {
       this.#rows++
+      // A row that is not finite agrees with none, and diverges beyond measure.
+      const finite = p.values[row * p.classes]! >= 0 && q.values[row * q.classes]! >= 0
+      if (!finite) continue
+      this.#finiteRows++
       if (argmax(p.values, row, p.classes) === argmax(q.values, row, p.classes)) this.#same++
       for (let c = 0; c < p.classes; c++) {
         const from = Math.max(smallestProbability, p.values[row * p.classes + c]!)
@@ -144,7 +156,7 @@ export class AgreementBoard {
       samples: this.#samples,
       top1: rows > 0 ? this.#same / rows : null,
       top1Interval: rows > 0 ? wilson((this.#same / rows) * this.#samples, this.#samples) : null,
-      divergence: rows > 0 ? Math.max(0, this.#divergence / rows) : null,
+      divergence: this.#finiteRows > 0 ? Math.max(0, this.#divergence / this.#finiteRows) : null,
       meanAbsoluteDifference: this.#difference / Math.max(1, this.#elements),
     }
   }

@@ -101,7 +101,7 @@ export function probe(model: Model, facts: Pick<Facts, 'norms' | 'nested' | 'typ
   /** Whether ONNX Runtime will fold the norm into a convolution, and its input can be told from its output. */
   function isFolded({ key, mean, variance, scale, shift }: Norm): boolean {
     const node = uses.producer(key)
-    if (!node || !node.inputs.slice(1).every((input) => model.graph.initializers.has(input))) return false
+    if (!node?.inputs.slice(1).every((input) => model.graph.initializers.has(input))) return false
     let value = node.inputs[0]!
     let producer = uses.producer(value)
     while (producer?.opType === 'Identity' && uses.consumers(value).length === 1 && !uses.isOutput(value)) {
@@ -179,10 +179,9 @@ export function probe(model: Model, facts: Pick<Facts, 'norms' | 'nested' | 'typ
     return made
   }
 
+  /** Probes are read as float32; a type that is not known may be another. */
   function asFloat32(value: string, type: TensorType | undefined): string {
-    return type?.dataType === undefined || type.dataType === 'float32'
-      ? value
-      : build.op('Cast', [value], { to: 1 })
+    return type?.dataType === 'float32' ? value : build.op('Cast', [value], { to: 1 })
   }
 
   /** x - center per channel. BatchNormalization has a kernel in the blocked layout, a broadcast subtraction has none. */

@@ -1,10 +1,11 @@
 import { floatAttribute, type Node, stringAttribute } from '../ir/model.ts'
 import { defineOp } from './define-op.ts'
-import { entriesOf } from './layout.ts'
-import { erf } from './math.ts'
+import { applied } from './moments/functions.ts'
+import { entriesOf } from './moments/layout.ts'
+import { erf, normalBelow, normalDensity } from './moments/normal.ts'
+import { expanded, mergedDims, type Stored } from './moments/spread.ts'
 import { definePointwise, normalInputs } from './pointwise.ts'
 import { sameAsInput } from './shapes.ts'
-import { applied, expanded, mergedDims, type Stored } from './spread.ts'
 
 const alpha = (node: Node, otherwise: number) => floatAttribute(node, 'alpha') ?? otherwise
 const beta = (node: Node, otherwise: number) => floatAttribute(node, 'beta') ?? otherwise
@@ -25,9 +26,6 @@ export const relu = definePointwise(
   },
 )
 
-const density = (z: number) => Math.exp((-z * z) / 2) / Math.sqrt(2 * Math.PI)
-const distribution = (z: number) => (1 + erf(z / Math.SQRT2)) / 2
-
 /**
  * The normal variable, mean m and standard deviation s, whose positive part has the stored moments: with t = m / s,
  * E = s (t P + p) and E2 = s^2 ((t^2 + 1) P + t p), where P and p are the standard normal distribution and density.
@@ -40,7 +38,7 @@ function beforeRelu({ dims, mean, variance }: Stored): Stored | undefined {
     const second = variance[i]! + first * first
     if (!(first > 0) || !(variance[i]! > 0)) return undefined
     const share = (t: number) => {
-      const [P, p] = [distribution(t), density(t)]
+      const [P, p] = [normalBelow(t), normalDensity(t)]
       return (t * P + p) ** 2 / ((t * t + 1) * P + t * p)
     }
     let [a, b] = [low, high]
@@ -50,7 +48,7 @@ function beforeRelu({ dims, mean, variance }: Stored): Stored | undefined {
       else b = middle
     }
     const t = (a + b) / 2
-    const s = first / (t * distribution(t) + density(t))
+    const s = first / (t * normalBelow(t) + normalDensity(t))
     before.mean[i] = s * t
     before.variance[i] = s * s
   }

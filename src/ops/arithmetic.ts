@@ -1,23 +1,21 @@
 import type { Dim } from '../ir/model.ts'
 import { isFloat, type Tensor } from '../ir/tensor.ts'
 import { defineOp, type Flow, type Known, type MomentsContext } from './define-op.ts'
-import { entriesOf } from './layout.ts'
-import { broadcastOfInputs, broadcastShapes, maxContents } from './shapes.ts'
+import { applied, combined, gated } from './moments/functions.ts'
+import { entriesOf } from './moments/layout.ts'
 import {
-  added,
   affine,
-  applied,
-  estimated,
   broadcastIndex,
-  combined,
+  estimated,
   expanded,
-  gated,
   isClosed,
   isQuiet,
   mergedDims,
   quiet,
   type Spread,
-} from './spread.ts'
+} from './moments/spread.ts'
+import { added } from './moments/sums.ts'
+import { broadcastOfInputs, broadcastShapes, maxContents } from './shapes.ts'
 
 type Pair = (a: Dim, b: Dim) => Dim
 
@@ -68,8 +66,6 @@ function constantOperand(x: Spread, tensor: Tensor): { x: Spread; values: Float6
   return { x: expanded(x, dims), values: entriesOf(tensor.toNumbers(), tensor.dims, dims) }
 }
 
-const unary = { Add: [1, 1], Sub: [1, -1] } as const
-
 function momentsOfSum({ node, inputs, spreads, stored, assume }: MomentsContext): (Spread | undefined)[] {
   const subtract = node.opType === 'Sub'
   let total: Spread | undefined
@@ -95,7 +91,7 @@ function momentsOfSum({ node, inputs, spreads, stored, assume }: MomentsContext)
     if (spread || !tensor || !total) continue
     const operand: { x: Spread; values: Float64Array } | undefined = constantOperand(total, tensor)
     if (!operand) return []
-    const sign = subtract && i > 0 ? unary.Sub[1] : 1
+    const sign = subtract && i > 0 ? -1 : 1
     total = affine(
       operand.x,
       new Float64Array(operand.values.length).fill(1),

@@ -1,9 +1,10 @@
 import { type Dim, intAttribute, intsAttribute, stringAttribute } from '../ir/model.ts'
 import type { Tensor } from '../ir/tensor.ts'
 import { defineOp, type Flow, type Known, type MomentsContext, type TypeContext } from './define-op.ts'
-import { along, refined } from './layout.ts'
+import { along, refined } from './moments/layout.ts'
+import { affine, type Spread } from './moments/spread.ts'
+import { contracted } from './moments/sums.ts'
 import { unknownShape } from './shapes.ts'
-import { affine, contracted, type Spread } from './spread.ts'
 import { insideShares, kernelOf, outputSizes, windowOf } from './window.ts'
 
 /** Elements of a tensor without a copy where the bytes allow it. */
@@ -43,6 +44,7 @@ function convMoments({
   inputs,
   spreads: [x, ...others],
   budget,
+  assume,
 }: MomentsContext): (Spread | undefined)[] {
   const weight = inputs[1]?.tensor
   const shape = inputs[0]?.shape
@@ -195,20 +197,25 @@ export const convTranspose = defineOp({
     const length = inputsCount / groups
     const first = new Float64Array(length)
     const second = new Float64Array(length)
-    const summed = contracted(channels, [1, perGroup * groups, ...kernel.map(() => 1)], (k) => {
-      const group = Math.floor(k / perGroup)
-      for (let c = 0; c < length; c++) {
-        let [sum, squares] = [0, 0]
-        const start = ((group * length + c) * perGroup + (k % perGroup)) * taps
-        for (let at = start; at < start + taps; at++) {
-          sum += w[at]! * share
-          squares += w[at]! ** 2 * share
+    const summed = contracted(
+      channels,
+      [1, perGroup * groups, ...kernel.map(() => 1)],
+      (k) => {
+        const group = Math.floor(k / perGroup)
+        for (let c = 0; c < length; c++) {
+          let [sum, squares] = [0, 0]
+          const start = ((group * length + c) * perGroup + (k % perGroup)) * taps
+          for (let at = start; at < start + taps; at++) {
+            sum += w[at]! * share
+            squares += w[at]! ** 2 * share
+          }
+          first[c] = sum
+          second[c] = squares
         }
-        first[c] = sum
-        second[c] = squares
-      }
-      return { offset: group * length, length, first, second }
-    }, { assume })
+        return { offset: group * length, length, first, second }
+      },
+      { assume },
+    )
     return [withBias(summed, inputs[2]?.tensor)]
   },
   samples: [

@@ -1,6 +1,6 @@
 import { attributesOf, float, type GraphBuilder } from '../ir/builder.ts'
 import { type DataType, dataTypes, Tensor } from '../ir/tensor.ts'
-import type { Outcome } from './spread.ts'
+import type { Outcome } from './moments/points.ts'
 
 /** What one draw of a noise is shared by: nothing (every element its own), the positions of a channel, a sample, all. */
 export type Sharing = 'element' | 'channel' | 'sample' | 'batch'

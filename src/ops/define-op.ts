@@ -1,6 +1,7 @@
 import type { Dim, Graph, Node, TensorType } from '../ir/model.ts'
 import type { Tensor } from '../ir/tensor.ts'
-import type { Assume, Budget, Spread, Stored } from './spread.ts'
+import type { Assume, Spread, Stored } from './moments/spread.ts'
+import type { Budget } from './moments/sums.ts'
 
 /**
  * How what enters by one input leaves, everything else held still:

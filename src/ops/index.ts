@@ -1,6 +1,7 @@
 import { isOnnxDomain, type Node } from '../ir/model.ts'
 import * as activation from './activation.ts'
 import * as arithmetic from './arithmetic.ts'
+import * as attention from './attention.ts'
 import * as constant from './constant.ts'
 import * as controlFlow from './control-flow.ts'
 import * as conv from './conv.ts'
@@ -20,6 +21,7 @@ export type * from './define-op.ts'
 const modules: readonly Readonly<Record<string, unknown>>[] = [
   activation,
   arithmetic,
+  attention,
   constant,
   controlFlow,
   conv,

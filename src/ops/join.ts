@@ -1,8 +1,9 @@
-import { type Dim, intAttribute, intsAttribute } from '../ir/model.ts'
+import { type Dim, intAttribute, intsAttribute, stringAttribute } from '../ir/model.ts'
 import { defineOp, type Known } from './define-op.ts'
-import { picked } from './layout.ts'
+import { picked } from './moments/layout.ts'
+import type { Spread } from './moments/spread.ts'
+import { concatenated } from './moments/sums.ts'
 import { axisOf, intsFrom, maxContents, type Shape } from './shapes.ts'
-import { concatenated, type Spread } from './spread.ts'
 
 function totalOf(sizes: Shape): Dim {
   let total = 0
@@ -482,11 +483,10 @@ export const resize = defineOp({
       },
     ]
   },
-  moments: ({ node, inputs, spreads: [x], opset }) => {
-    const mode = node.attributes.get('mode')
-    const nearest = !mode || (mode.type === 'string' && mode.value === 'nearest')
-    const settled = opset < 99 && inputs[0]?.shape !== undefined
-    return [x && nearest && settled && x.dims.every((dim, axis) => axis < 2 || dim === 1) ? x : undefined]
+  moments: ({ node, spreads: [x] }) => {
+    const mode = stringAttribute(node, 'mode') ?? 'nearest'
+    // Copies of neighbours have the moments of what they copy; interpolation averages them.
+    return [x && mode === 'nearest' && x.dims.every((dim, axis) => axis < 2 || dim === 1) ? x : undefined]
   },
   samples: [
     `g (float32[N, 3, 4, 6] x) => () <float32[4] s = {1, 1, 2, 2}, int64[4] z = {1, 3, 8, 9}, float32[4] t = {1, 1, 0.5, 1.5}> { a = Resize <mode = "nearest"> (x, _, s) c = Resize <mode = "linear"> (x, _, t) }`,

@@ -1,15 +1,8 @@
 import { defineOp } from './define-op.ts'
+import { erf } from './moments/normal.ts'
+import { affine } from './moments/spread.ts'
 import { definePointwise } from './pointwise.ts'
 import { sameAsInput } from './shapes.ts'
-import { affine } from './spread.ts'
-
-/** Error function: the rational approximation 7.1.26 of Abramowitz and Stegun, error below 1.5e-7. */
-export function erf(x: number): number {
-  const t = 1 / (1 + 0.3275911 * Math.abs(x))
-  const series =
-    t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429))))
-  return Math.sign(x) * (1 - series * Math.exp(-x * x))
-}
 
 /** Functions of one variable. */
 export const elementary = definePointwise(

@@ -1,9 +1,10 @@
 import { type Dim, floatAttribute, intAttribute, stringAttribute } from '../ir/model.ts'
 import { elementsOf } from './conv.ts'
 import { defineOp, type Flow, type FlowContext, type TypeContext } from './define-op.ts'
-import { along, entriesOf, refined, transposed } from './layout.ts'
+import { along, entriesOf, refined, transposed } from './moments/layout.ts'
+import { type Assume, affine, expanded, mergedDims, type Spread } from './moments/spread.ts'
+import { type Budget, contracted } from './moments/sums.ts'
 import { broadcastShapes, type Shape } from './shapes.ts'
-import { affine, type Budget, contracted, expanded, mergedDims, type Spread } from './spread.ts'
 
 const bilinear = ({ moving: [a, b] }: FlowContext): Flow => (a && b ? 'nonlinear' : 'linear')
 
@@ -22,12 +23,13 @@ export const gemm = defineOp({
       ],
     },
   ],
-  moments: ({ node, inputs, spreads: [a, ...others], budget }) => {
+  moments: ({ node, inputs, spreads: [a, ...others], budget, assume }) => {
     const weight = inputs[1]?.tensor
     if (!a || !weight || others.some((other) => other)) return []
     const input = intAttribute(node, 'transA') === 1 ? transposed(a, [1, 0]) : a
     const product = dense(input, elementsOf(weight), weight.dims, {
       budget,
+      assume,
       transposed: intAttribute(node, 'transB') === 1,
       scale: floatAttribute(node, 'alpha') ?? 1,
     })
@@ -50,7 +52,12 @@ export function dense(
   x: Spread,
   w: ArrayLike<number>,
   dims: readonly number[],
-  { budget, transposed: swap = false, scale = 1 }: { budget: Budget; transposed?: boolean; scale?: number },
+  {
+    budget,
+    assume,
+    transposed: swap = false,
+    scale = 1,
+  }: { budget: Budget; assume: Assume; transposed?: boolean; scale?: number },
 ): Spread | undefined {
   if (dims.length !== 2) return undefined
   const [inputs, outputs] = (swap ? [dims[1], dims[0]] : dims) as [number, number]
@@ -70,7 +77,10 @@ export function dense(
       }
       return { offset: 0, length: inputs, first, second }
     },
-    { budget, shares: [1], at: (k, c) => w[swap ? k * inputs + c : c * outputs + k]! * scale },
+    {
+      assume,
+      taps: { budget, shares: [1], at: (k, c) => w[swap ? k * inputs + c : c * outputs + k]! * scale },
+    },
   )
 }
 
@@ -94,9 +104,9 @@ export const matMul = defineOp({
   inputs: ['a', 'b'],
   flow: (context) => ({ a: bilinear(context), b: bilinear(context) }),
   inferTypes: ({ inputs: [a, b] }) => [{ dataType: a?.dataType, shape: matMulShape(a?.shape, b?.shape) }],
-  moments: ({ inputs, spreads: [a, b], budget }) => {
+  moments: ({ inputs, spreads: [a, b], budget, assume }) => {
     const weight = inputs[1]?.tensor
-    return [a && !b && weight ? dense(a, elementsOf(weight), weight.dims, { budget }) : undefined]
+    return [a && !b && weight ? dense(a, elementsOf(weight), weight.dims, { budget, assume }) : undefined]
   },
   samples: [
     `g (float32[N, 4, 5] x, float32[N, 5, 2] y, float32[5] v) => () <float32[5, 3] w = uniform(-1, 1, 1)> { a = MatMul(x, w) b = MatMul(x, y) c = MatMul(x, v) d = MatMul(v, w) }`,
@@ -120,12 +130,13 @@ export const fusedMatMul = defineOp({
       },
     ]
   },
-  moments: ({ node, inputs, spreads: [a, b], budget }) => {
+  moments: ({ node, inputs, spreads: [a, b], budget, assume }) => {
     const weight = inputs[1]?.tensor
     if (!a || b || !weight || intAttribute(node, 'transA') === 1) return []
     return [
       dense(a, elementsOf(weight), weight.dims, {
         budget,
+        assume,
         transposed: intAttribute(node, 'transB') === 1,
         scale: floatAttribute(node, 'alpha') ?? 1,
       }),

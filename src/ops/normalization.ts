@@ -1,7 +1,7 @@
 import { type Dim, intAttribute } from '../ir/model.ts'
 import { defineOp, type Known } from './define-op.ts'
+import { isQuiet, quiet } from './moments/spread.ts'
 import { axisOf, broadcastShapes, type Shape, sameAsInput } from './shapes.ts'
-import { isQuiet, quiet } from './spread.ts'
 
 const vector = (channels: Dim): Shape => [channels]
 

@@ -1,7 +1,8 @@
 import type { Node } from '../ir/model.ts'
 import { defineOp, type Flow, type Op } from './define-op.ts'
+import { applied } from './moments/functions.ts'
+import type { Stored } from './moments/spread.ts'
 import { sameAsInput } from './shapes.ts'
-import { applied, type Stored } from './spread.ts'
 
 /** Functions of one variable: what each operator computes from an element and its attributes. */
 export type Functions = Readonly<Record<string, (node: Node) => (x: number) => number>>

@@ -1,19 +1,20 @@
 import { type Dim, intAttribute, stringAttribute } from '../ir/model.ts'
 import { defineOp, type Known, type MomentsContext, type TypeContext } from './define-op.ts'
-import { along } from './layout.ts'
-import { maximum, perEntry, type Spread } from './spread.ts'
+import { maximum } from './moments/functions.ts'
+import { along } from './moments/layout.ts'
+import type { Spread } from './moments/spread.ts'
+import { perEntry } from './moments/sums.ts'
 import { insideShares, kernelOf, outputSizes, windowOf } from './window.ts'
 
-function inferPool({ node, inputs: [x], opset }: TypeContext): readonly Known[] {
+function inferPool({ node, inputs: [x] }: TypeContext): readonly Known[] {
   const kernel = kernelOf(node)
   const shape = x?.shape
   if (!kernel || !shape) return [{ dataType: x?.dataType }]
   const sizes = shape.slice(2)
   const out = outputSizes(windowOf(node, kernel, sizes), sizes, stringAttribute(node, 'auto_pad'))
-  // Before opset 7 nothing says how windows at the border round.
   return node.outputs.map((_, i) => ({
     dataType: i === 0 ? x?.dataType : 'int64',
-    shape: opset < 1 ? undefined : [shape[0], shape[1], ...out],
+    shape: [shape[0], shape[1], ...out],
   }))
 }
 
@@ -24,7 +25,7 @@ export const averagePool = defineOp({
   inputs: ['x'],
   flow: { x: 'linear' },
   inferTypes: inferPool,
-  moments: ({ node, inputs, spreads: [x] }) => {
+  moments: ({ node, inputs, spreads: [x], assume }) => {
     const kernel = kernelOf(node)
     if (!x || !kernel) return []
     const sizes: readonly Dim[] = inputs[0]?.shape?.slice(2) ?? kernel.map(() => undefined)
@@ -37,7 +38,7 @@ export const averagePool = defineOp({
     // With padding counted every window divides by all its taps, without by those inside (on average).
     const counted = intAttribute(node, 'count_include_pad') === 1
     const [first, second] = counted ? [inside / taps, inside / taps ** 2] : [1, 1 / inside]
-    return [perEntry(along(x, 1), first, second)]
+    return [perEntry(along(x, 1), first, second, assume)]
   },
   samples: [
     `g (float32[N, 3, 9, 8] x) => () { a = AveragePool <kernel_shape = [2, 2], strides = [2, 2]> (x) b = AveragePool <kernel_shape = [3, 3], pads = [1, 1, 1, 1], strides = [2, 2], ceil_mode = 1> (x) c = AveragePool <kernel_shape = [3, 3], auto_pad = "SAME_UPPER"> (x) }`,
@@ -92,14 +93,14 @@ export const globalAveragePool = defineOp({
   inputs: ['x'],
   flow: { x: 'linear' },
   inferTypes: inferGlobal,
-  moments: ({ inputs, spreads: [x] }) => {
+  moments: ({ inputs, spreads: [x], assume }) => {
     const sizes = inputs[0]?.shape?.slice(2)
     if (!x) return []
     const positions = sizes?.every((d) => typeof d === 'number')
       ? (sizes as number[]).reduce((n, d) => n * d, 1)
       : undefined
     if (positions === undefined) return []
-    return [perEntry(along(x, 1), 1, 1 / positions)]
+    return [perEntry(along(x, 1), 1, 1 / positions, assume)]
   },
   samples: [`g (float32[N, 3, 4, 4] x) => () { a = GlobalAveragePool(x) }`],
 })

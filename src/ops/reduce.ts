@@ -1,8 +1,9 @@
 import { intAttribute } from '../ir/model.ts'
 import { defineOp, type Known, type TypeContext } from './define-op.ts'
-import { renamed } from './layout.ts'
+import { renamed } from './moments/layout.ts'
+import { type Assume, collapsed, type Spread } from './moments/spread.ts'
+import { perEntry } from './moments/sums.ts'
 import { axesOf, axisOf, intsFrom, productOf, type Shape, unknownShape } from './shapes.ts'
-import { collapsed, perEntry, type Spread } from './spread.ts'
 
 /** Axes that a reduction takes away: all of them, none, or those given; undefined if that is not known. */
 function reducedAxes(context: TypeContext, rank: number): readonly number[] | undefined {
@@ -46,14 +47,14 @@ export function reduced(
   spread: Spread,
   shape: Shape | undefined,
   axes: readonly number[],
-  { keep, sum }: { keep: boolean; sum: boolean },
+  { keep, sum, assume }: { keep: boolean; sum: boolean; assume: Assume },
 ): Spread | undefined {
   const positions = productOf(axes.map((axis) => shape?.[axis]))
   if (typeof positions !== 'number') return undefined
   const template = spread.dims.map((dim, axis) => (axes.includes(axis) ? 1 : dim))
   const coarse = collapsed(spread, template)
   const [first, second] = sum ? [positions, positions] : ([1, 1 / positions] as const)
-  const total = perEntry(coarse, first, second)
+  const total = perEntry(coarse, first, second, assume)
   return (
     total &&
     (keep
@@ -77,7 +78,9 @@ export const reduceLinear = defineOp({
     const axes = shape && reducedAxes(context, shape.length)
     if (!x || !axes) return []
     const keep = intAttribute(context.node, 'keepdims') !== 0
-    return [reduced(x, shape, axes, { keep, sum: context.node.opType === 'ReduceSum' })]
+    return [
+      reduced(x, shape, axes, { keep, sum: context.node.opType === 'ReduceSum', assume: context.assume }),
+    ]
   },
   samples: [
     `g (float32[N, 3, 4, 5] x) => () <int64[2] axes = {2, -1}> { a = ReduceMean <axes = [2, 3]> (x) b = ReduceMean <axes = [-1], keepdims = 0> (x) c = ReduceSum(x, axes) d = ReduceSum <keepdims = 0> (x, axes) e = ReduceMean(x) f = ReduceSum <noop_with_empty_axes = 1> (x) }`,

@@ -1,9 +1,9 @@
 import { type Dim, intAttribute, intsAttribute } from '../ir/model.ts'
 import { dataTypes, elementCount, Tensor } from '../ir/tensor.ts'
 import { defineOp, type Known } from './define-op.ts'
-import { renamed, reshaped, transposed } from './layout.ts'
+import { renamed, reshaped, transposed } from './moments/layout.ts'
+import type { Spread } from './moments/spread.ts'
 import { axesOf, intsFrom, lengthOf, productOf, quotientOf, type Shape, unknownShape } from './shapes.ts'
-import type { Spread } from './spread.ts'
 
 /** A stored tensor under another shape. */
 function viewed(x: Known | undefined, shape: Shape | undefined): Tensor | undefined {

@@ -104,7 +104,7 @@ test('passes in eval mode reach the same statistics from unequal batches', async
   )
   const { edits, passes } = await recalibrated(
     file.model,
-    { batches, largeBatches: batches },
+    { batches, trainingBatches: batches, largeBatches: batches },
     { passes: 20, tolerance: 1 + 1e-6, modeSamples: 0 },
   )
   expect(passes).toBeGreaterThan(1)

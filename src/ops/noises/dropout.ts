@@ -1,5 +1,5 @@
 import { defineNoise } from '../define-noise.ts'
-import type { Outcome } from '../spread.ts'
+import type { Outcome } from '../moments/points.ts'
 
 /** What becomes of an element that is kept with probability 1 - ratio and scaled so that its mean stays. */
 export const bernoulliOutcomes = ({ ratio }: { readonly ratio: number }): readonly Outcome[] => [

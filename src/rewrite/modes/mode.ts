@@ -2,7 +2,8 @@ import type { Noise, Norm } from '../../analysis/facts.ts'
 import { factsOf } from '../../analysis/index.ts'
 import { attributesOf, float, GraphBuilder } from '../../ir/builder.ts'
 import { UserError } from '../../ir/errors.ts'
-import { keyOf, type Model, type Node, type TensorType } from '../../ir/model.ts'
+import { intAttribute, keyOf, type Model, type Node } from '../../ir/model.ts'
+import { type DataType, dataTypes, isFloat } from '../../ir/tensor.ts'
 import { usesOf } from '../../ir/uses.ts'
 import { noiseUnit } from '../../ops/noises/index.ts'
 import { removeDeadNodes } from '../passes/remove-dead-nodes.ts'
@@ -34,17 +35,22 @@ export function toMode(model: Model, mode: Mode, { seed = 0 }: { seed?: number }
     const noise = noiseOf.get(node)
     const norm = normOf.get(node)
     if (noise) {
+      const mask = node.opType === 'Dropout' && isRead(node.outputs[1]) ? node.outputs[1] : undefined
+      const type = types.get(noise.input)?.dataType ?? 'float32'
       if (noiseIsOn[mode])
-        emitNoise(build, noise, types.get(noise.input), seed * 10_007 + noises.indexOf(noise) + 1)
-      else build.op('Identity', [noise.input], {}, noise.output)
-      const mask = node.opType === 'Dropout' ? node.outputs[1] : undefined
-      if (mask && isRead(mask)) build.op('Equal', [noise.input, noise.input], {}, mask)
+        emitNoise(build, noise, { type, mask, seed: seed * 10_007 + noises.indexOf(noise) + 1 })
+      else {
+        build.op('Identity', [noise.input], {}, noise.output)
+        if (mask) emitMask(build, allTrue(build, noise.input), { type, mask })
+      }
     } else if (norm) {
       emitNorm(build, norm, usesBatch[mode])
-      // A training BatchNormalization also returns the updated statistics; here nothing is updated.
+      // A training BatchNormalization also returns statistics, updated and saved; here nothing is updated.
       for (const [output, input] of [
         [1, 3],
         [2, 4],
+        [3, 3],
+        [4, 4],
       ] as const)
         if (isRead(node.outputs[output]))
           build.op('Identity', [node.inputs[input]!], {}, node.outputs[output])
@@ -56,6 +62,10 @@ export function toMode(model: Model, mode: Mode, { seed = 0 }: { seed?: number }
 
 function emitNorm(build: GraphBuilder, norm: Norm, batch: boolean): void {
   const [x = '', scale = '', shift = '', storedMean = '', storedVariance = ''] = norm.node.inputs
+  if (intAttribute(norm.node, 'spatial') === 0)
+    throw new UserError(
+      `'${norm.label}' normalises every position by itself (spatial = 0), which is not supported; export the model with opset 9 or newer`,
+    )
   let mean = storedMean
   let variance = storedVariance
   if (batch) {
@@ -76,15 +86,38 @@ function emitNorm(build: GraphBuilder, norm: Norm, batch: boolean): void {
   })
 }
 
-function emitNoise(build: GraphBuilder, noise: Noise, type: TensorType | undefined, seed: number): void {
+interface NoiseSettings {
+  readonly type: DataType
+  /** Name of the value that tells which elements a Dropout kept, if anything reads it. */
+  readonly mask: string | undefined
+  readonly seed: number
+}
+
+function emitNoise(build: GraphBuilder, noise: Noise, { type, mask, seed }: NoiseSettings): void {
   const { value, name } = noise.parameter
   if (value === undefined)
     throw new UserError(`noise '${noise.label}' cannot be switched on: its ${name} is not stored in the file`)
-  const made = noiseUnit(noise.kind).emit(build, noise.input, {
-    value,
-    seed,
-    sharedAxes: noise.sharedAxes,
-    dataType: type?.dataType,
-  })
-  build.op('Identity', [made], {}, noise.output)
+  if (!isFloat(type))
+    throw new UserError(
+      `noise '${noise.label}' acts on values of type ${type}, expected floating-point numbers; export the model again`,
+    )
+  const { sharedAxes } = noise
+  const emit = (x: string) =>
+    noiseUnit(noise.kind).emit(build, x, { value, seed, sharedAxes, dataType: type })
+  if (!mask) {
+    build.op('Identity', [emit(noise.input)], {}, noise.output)
+    return
+  }
+  const factors = emit(build.op('Cast', [allTrue(build, noise.input)], { to: dataTypes[type].onnx }))
+  build.op('Mul', [noise.input, factors], {}, noise.output)
+  emitMask(build, build.op('Cast', [factors], { to: dataTypes.bool.onnx }), { type, mask })
+}
+
+/** True in the shape of x: no number is less than itself. (Equal takes no floating-point numbers before opset 11.) */
+const allTrue = (build: GraphBuilder, x: string) => build.op('Not', [build.op('Less', [x, x])])
+
+/** Before opset 10 a mask has the type of what it masks. */
+function emitMask(build: GraphBuilder, kept: string, { type, mask }: { type: DataType; mask: string }): void {
+  if (build.opset < 10) build.op('Cast', [kept], { to: dataTypes[type].onnx }, mask)
+  else build.op('Identity', [kept], {}, mask)
 }

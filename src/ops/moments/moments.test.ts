@@ -1,21 +1,10 @@
 import { describe, expect, test } from 'vitest'
-import { uniform } from '../ir/text.ts'
-import { noiseUnit } from './noises/index.ts'
-import {
-  added,
-  affine,
-  applied,
-  closedBy,
-  combined,
-  contracted,
-  isQuiet,
-  maximum,
-  perEntry,
-  perturbed,
-  quiet,
-  type Spread,
-  steady,
-} from './spread.ts'
+import { uniform } from '../../ir/text.ts'
+import { noiseUnit } from '../noises/index.ts'
+import { applied, combined, maximum } from './functions.ts'
+import { perturbed } from './perturb.ts'
+import { affine, closedBy, isQuiet, quiet, type Spread, steady } from './spread.ts'
+import { added, contracted, perEntry } from './sums.ts'
 
 /** Standard normal numbers that depend on the seed alone (Box-Muller). */
 function normal(count: number, seed: number): Float64Array {
@@ -164,13 +153,13 @@ describe('against simulation', () => {
       spreads,
       [1, 8],
       (k) => ({ offset: 0, length: 4, first: first[k]!, second: squares(first[k]!) }),
-      { budget, shares: [1], at: (k, c) => first[k]![c]! },
+      { taps: { budget, shares: [1], at: (k, c) => first[k]![c]! } },
     )!
     const last = contracted(
       middle,
       [1, 1],
       () => ({ offset: 0, length: 8, first: second, second: squares(second) }),
-      { budget, shares: [1], at: (_, c) => second[c]! },
+      { taps: { budget, shares: [1], at: (_, c) => second[c]! } },
     )!
     expect(last.noise[0]).toBeCloseTo(noise, 9)
   })
@@ -225,7 +214,24 @@ test('what noise does not reach stays as it is', () => {
   expect(applied(quiet(2), Math.tanh)).toEqual(quiet(2))
 })
 
-test('an activation of a noisy value of unknown variance has no moments', () => {
+test('a variance that no norm tells is estimated, and said to be', () => {
+  const heard: string[] = []
+  const dense = contracted(normalSpread(1, 2), [1, 1], () => ({
+    offset: 0,
+    length: 1,
+    first: [3],
+    second: [9],
+  }))!
+  const noisy = perturbed(dense, noiseUnit('dropout').outcomes(0.5), 'element')!
+  const behind = contracted(noisy, [1, 1], () => ({ offset: 0, length: 1, first: [1], second: [1] }), {
+    assume: (text) => heard.push(text),
+  })!
+  // Twice what the input adds up to, plus the square of the mean.
+  expect(behind.noise[0]).toBeCloseTo(2 * 18 + 9, 9)
+  expect(heard).toHaveLength(1)
+})
+
+test('an activation of a noisy value of which nothing is known has no moments', () => {
   const noisy = perturbed(quiet(2), noiseUnit('dropout').outcomes(0.5), 'element')!
   expect(applied(noisy, Math.tanh)).toBeUndefined()
 })

@@ -1,4 +1,4 @@
-import type { Dim } from '../ir/model.ts'
+import type { Dim } from '../../ir/model.ts'
 import {
   broadcastIndex,
   collapsed,

@@ -1,0 +1,348 @@
+import { describe, expect, test } from 'vitest'
+import { encodeNpz } from '../data/npz-write.ts'
+import { concat, encodeModel } from '../formats/onnx/index.ts'
+import { readModelBytes } from '../formats/open-model.ts'
+import { UserError } from '../ir/errors.ts'
+import { Tensor } from '../ir/tensor.ts'
+import { parseModel, uniform } from '../ir/text.ts'
+import { memoryFiles } from '../platform/web.ts'
+import { type Result, resultSchema } from '../result/result.ts'
+import { compare } from './compare.ts'
+import { fix } from './fix.ts'
+import { measure } from './measure.ts'
+
+/** x is uniform on -1..3: mean 1, variance 4/3. */
+const xMean = 1
+const xVariance = 4 / 3
+/** What training with a Dropout of 0.5 in front stores: E[x^2] / keep - E[x]^2. */
+const noisy = (xVariance + xMean ** 2) / 0.5 - xMean ** 2
+
+const netText = (mean: number[], variance: number[]) => `
+  <ir_version: 8, opset_import: ["": 17]>
+  net (float32[N, 3] x) => (float32[N, 2] y)
+  <float32[3] one = fill(1), float32[3] zero = fill(0), float32[3] mean = {${mean}}, float32[3] variance = {${variance}},
+   float32[3, 2] w = {1, -1, 2, 0.5, -1, 1.5}, float32 half = {0.5}, bool on = {1}>
+  {
+    [drop] d = Dropout (x, half, on)
+    [bn] n = BatchNormalization (d, one, zero, mean, variance)
+    r = Relu (n)
+    y = MatMul (r, w)
+  }`
+const shifted = netText([1, 1, 1], [noisy, noisy, noisy])
+const count = 400
+const x = Tensor.float32([count, 3], uniform(count * 3, -1, 3, 1))
+const files = memoryFiles(
+  new Map([
+    ['x.npz', encodeNpz(new Map([['x', x]]))],
+    ['other.npz', encodeNpz(new Map([['x', Tensor.float32([count, 3], uniform(count * 3, 4, 9, 2))]]))],
+  ]),
+)
+const open = (text: string) => readModelBytes(encodeModel(parseModel(text)), 'net.onnx', files)
+const options = { data: 'x.npz', modeSamples: 0 }
+
+/** Mean and biased variance of the samples themselves. */
+const columns = [0, 1, 2].map((c) => {
+  const own = [...x.toNumbers()].filter((_, i) => i % 3 === c)
+  const mean = own.reduce((sum, v) => sum + v, 0) / count
+  return { mean, variance: own.reduce((sum, v) => sum + (v - mean) ** 2, 0) / count }
+})
+
+/** The result survives a file: it is what its schema says, and JSON changes nothing. */
+function throughJson(result: Result): Result {
+  const again = resultSchema.parse(JSON.parse(JSON.stringify(result)))
+  expect(again).toEqual(JSON.parse(JSON.stringify(result)))
+  return again
+}
+
+describe('fix', () => {
+  test('keeps a repair that closes the gap', async () => {
+    const file = await open(shifted)
+    const { result, edits, chunks } = await fix(file, options, files)
+    throughJson(result)
+    expect(result.repair).toMatchObject({ id: 'recalibrate', outcome: 'kept', samples: count, output: null })
+    expect(result.repair?.reason).toMatch(/largest layer shift ratio 2\.\d\d before, 1\.00 after/)
+    expect(result.repair?.largestRatioByPass[0]).toBeGreaterThan(2)
+    expect(result.repair?.largestRatioByPass.at(-1)).toBeLessThan(1.01)
+    expect(result.repair?.changes).toMatchObject([{ label: 'bn', key: 'n' }])
+    const [edit] = edits
+    columns.forEach(({ mean, variance }, c) => {
+      expect(edit!.mean[c]!).toBeCloseTo(mean, 5)
+      expect(edit!.variance[c]! / variance).toBeCloseTo(1, 5)
+    })
+    const repaired = await readModelBytes(concat(chunks!), 'fixed.onnx', files)
+    const after = await measure(repaired, options, files)
+    expect(after.measurement?.layers[0]?.shiftRatio).toBeLessThan(1.0001)
+    // And what was repaired needs no repair.
+    const again = await fix(repaired, options, files)
+    expect(again.result.repair?.outcome).toBe('nothing-to-repair')
+    expect(again.chunks).toBeUndefined()
+    expect(again.edits).toEqual([])
+  })
+
+  test('finds nothing to repair where nothing is shifted', async () => {
+    const file = await open(
+      netText(
+        columns.map((c) => c.mean),
+        columns.map((c) => c.variance),
+      ),
+    )
+    const { result, chunks } = await fix(file, options, files)
+    throughJson(result)
+    expect(result.repair).toMatchObject({ outcome: 'nothing-to-repair', samples: count, changes: [] })
+    expect(result.repair?.reason).toMatch(/no variance shift found/)
+    expect(chunks).toBeUndefined()
+    const forced = await fix(file, { ...options, force: true }, files)
+    expect(forced.result.repair?.outcome).toMatch(/forced|kept/)
+    expect(forced.chunks).toBeDefined()
+  })
+
+  test('rejects a repair that costs accuracy, unless forced', async () => {
+    // Labels are what the unrepaired net says, so that any repair can only lose.
+    const text = shifted.replace(/mean = \{[^}]*\}/, 'mean = {3, -2, 2.5}')
+    const file = await open(text)
+    const outputs = (v: number[]) => {
+      const n = v.map((value, c) => Math.max(0, (value - [3, -2, 2.5][c]!) / Math.sqrt(noisy + 1e-5)))
+      const y = [n[0]! * 1 + n[1]! * 2 - n[2]!, -n[0]! + n[1]! * 0.5 + n[2]! * 1.5]
+      return y[1]! > y[0]! ? 1 : 0
+    }
+    const values = x.toNumbers()
+    const labels = Tensor.int64(
+      [count],
+      Array.from({ length: count }, (_, i) => outputs([...values.subarray(3 * i, 3 * i + 3)])),
+    )
+    const labelled = memoryFiles(
+      new Map([
+        [
+          'xy.npz',
+          encodeNpz(
+            new Map([
+              ['x', x],
+              ['labels', labels],
+            ]),
+          ),
+        ],
+      ]),
+    )
+    const given = { data: 'xy.npz', modeSamples: 0 }
+    const { result, edits, chunks } = await fix(file, given, labelled)
+    throughJson(result)
+    expect(result.measurement?.modes.eval.accuracy).toBe(1)
+    expect(result.repair?.outcome).toBe('rejected')
+    expect(result.repair?.reason).toMatch(
+      /accuracy 100\.0 % before, \d+\.\d % after: it fell beyond its confidence/,
+    )
+    expect(chunks).toBeUndefined()
+    expect(edits).toEqual([])
+    const forced = await fix(file, { ...given, force: true }, labelled)
+    expect(forced.result.repair?.outcome).toBe('forced')
+    expect(forced.result.repair?.reason).toMatch(/it fell beyond its confidence/)
+    expect(forced.chunks).toBeDefined()
+  })
+
+  test('mends statistics that are none', async () => {
+    for (const variance of [
+      [0, 0, 0],
+      [1, Number.NaN, 1],
+      [1, -3, 1],
+    ]) {
+      const model = parseModel(netText([1, 1, 1], [1, 1, 1]))
+      const initializers = new Map(model.graph.initializers).set('variance', Tensor.float32([3], variance))
+      const bytes = encodeModel({ ...model, graph: { ...model.graph, initializers } })
+      const { result, edits } = await fix(await readModelBytes(bytes, 'net.onnx', files), options, files)
+      throughJson(result)
+      expect(result.repair?.outcome).toBe('kept')
+      expect(edits[0]!.variance[1]! / columns[1]!.variance).toBeCloseTo(1, 5)
+    }
+  })
+
+  test('layers that cannot be measured are left alone', async () => {
+    const file = await open(
+      shifted
+        .replace('float32 half', 'float32 huge = {3e38}, float32 half')
+        .replace(
+          'y = MatMul (r, w)',
+          'y = MatMul (r, w)  h = Mul (x, huge)  z = BatchNormalization (h, one, zero, zero, one)',
+        )
+        .replace('(float32[N, 2] y)', '(float32[N, 2] y, z)'),
+    )
+    const { result, edits } = await fix(file, options, files)
+    throughJson(result)
+    expect(result.repair?.outcome).toBe('kept')
+    expect(edits.map(({ node }) => node)).toEqual(['n'])
+  })
+
+  test('one layer that is applied twice stores the moments of both inputs together', async () => {
+    const file = await open(`
+      <ir_version: 8, opset_import: ["": 17]>
+      net (float32[N, 3] x) => (float32[N, 3] y)
+      <float32[3] gamma = {1, 2, 3}, float32[3] beta = {0, 0.5, 1}, float32[3] mean = {1, 2, 3}, float32[3] variance = {5, 6, 7},
+       float32 two = {2}>
+      {
+        a = BatchNormalization (x, gamma, beta, mean, variance)
+        t = Mul (x, two)
+        b = BatchNormalization (t, gamma, beta, mean, variance)
+        y = Add (a, b)
+      }`)
+    const { result, edits, chunks } = await fix(file, options, files)
+    throughJson(result)
+    expect(edits.map(({ node }) => node)).toEqual(['a', 'b'])
+    expect(edits[0]!.mean).toEqual(edits[1]!.mean)
+    columns.forEach(({ mean, variance }, c) => {
+      expect(edits[0]!.mean[c]!).toBeCloseTo((mean + 2 * mean) / 2, 4)
+      // Variance within, and between the two means.
+      const pooled = (variance + 4 * variance) / 2 + (mean / 2) ** 2
+      expect(edits[0]!.variance[c]! / pooled).toBeCloseTo(1, 4)
+    })
+    // Both still read the one tensor of the file.
+    const { model } = await readModelBytes(concat(chunks!), 'net.onnx', files)
+    expect(model.graph.initializers.size).toBe(file.model.graph.initializers.size)
+  })
+
+  test('stops when told to, and writes nothing', async () => {
+    const file = await open(shifted)
+    for (const phase of ['measuring', 're-estimating the running statistics', 'checking pass 1']) {
+      const controller = new AbortController()
+      const work = fix(
+        file,
+        {
+          ...options,
+          batchSize: 20,
+          signal: controller.signal,
+          onProgress: (progress) => progress.phase === phase && controller.abort(),
+        },
+        files,
+      )
+      // A pass that is one single large batch is over by the time it can be stopped.
+      await expect(work).rejects.toThrow(UserError)
+      await expect(work).rejects.toThrow(/stopped/)
+    }
+  })
+
+  test('refuses what it cannot do', async () => {
+    const file = await open(shifted)
+    await expect(fix(file, { ...options, repair: 'magic' }, files)).rejects.toThrow(
+      /no repair is called 'magic'; there is: recalibrate/,
+    )
+    await expect(fix(file, {}, files)).rejects.toThrow(/needs samples.*--data.*--from/)
+  })
+})
+
+describe('fix from statistics', () => {
+  const measured = async () => {
+    const file = await open(shifted)
+    return { file, from: throughJson(await measure(file, { ...options, statistics: true }, files)) }
+  }
+
+  test('does what fix with the data does', async () => {
+    const { file, from } = await measured()
+    const direct = await fix(file, options, files)
+    const { result, edits, chunks } = await fix(file, { from }, files)
+    throughJson(result)
+    expect(edits).toEqual(direct.edits)
+    expect(concat(chunks!)).toEqual(concat(direct.chunks!))
+    expect(result.repair).toMatchObject({ outcome: 'kept', samples: count })
+    expect(result.repair?.reason).toMatch(/as measured elsewhere/)
+    expect(result.repair?.changes).toEqual(direct.result.repair?.changes)
+  })
+
+  test('refuses statistics of another file, or that do not fit', async () => {
+    const { file, from } = await measured()
+    const named = { ...file, sha256: 'a'.repeat(64) }
+    const other = { ...from, model: { ...from.model, sha256: 'b'.repeat(64) } }
+    await expect(fix(named, { from: other }, files)).rejects.toThrow(
+      /measured on another file \(sha256 b{12}\.\.\., this one is a{12}\.\.\.\); measure this one/,
+    )
+    const [first] = from.statistics!
+    const wrong = (change: Partial<typeof first>) =>
+      fix(file, { from: { ...from, statistics: [{ ...first!, ...change }] } }, files)
+    await expect(wrong({ mean: [1, 2] })).rejects.toThrow(/'bn' has 3 channels here and 2 in the statistics/)
+    await expect(wrong({ key: 'nowhere' })).rejects.toThrow(/'bn' has no channels here/)
+    await expect(wrong({ variance: [1, -1, 1] })).rejects.toThrow(/negative variance/)
+    const { statistics: _, ...without } = from
+    await expect(fix(file, { from: without }, files)).rejects.toThrow(/holds no statistics.*-o shift\.json/)
+  })
+
+  test('rejects what was worse when measured, unless forced', async () => {
+    const { file, from } = await measured()
+    const worse = { ...from, measurement: from.after!, after: from.measurement! }
+    const rejected = await fix(file, { from: worse }, files)
+    expect(rejected.result.repair?.outcome).toBe('rejected')
+    expect(rejected.chunks).toBeUndefined()
+    const forced = await fix(file, { from: worse, force: true }, files)
+    expect(forced.result.repair?.outcome).toBe('forced')
+    expect(forced.chunks).toBeDefined()
+  })
+})
+
+describe('measure', () => {
+  test('stopped before its end is partial, and holds no statistics', async () => {
+    const controller = new AbortController()
+    const result = await measure(
+      await open(shifted),
+      {
+        ...options,
+        batchSize: 50,
+        statistics: true,
+        signal: controller.signal,
+        onProgress: ({ done }) => done >= 100 && controller.abort(),
+      },
+      files,
+    )
+    throughJson(result)
+    expect(result.measurement).toMatchObject({ partial: true, data: { samples: 100, available: count } })
+    expect(result.measurement?.layers).toHaveLength(1)
+    expect(result.statistics).toBeUndefined()
+  })
+
+  test('on as many samples as asked for', async () => {
+    const result = await measure(await open(shifted), { ...options, samples: 37 }, files)
+    expect(result.measurement).toMatchObject({ partial: false, data: { samples: 37, available: count } })
+  })
+})
+
+describe('compare', () => {
+  test('a model with itself, and with its repair', async () => {
+    const file = await open(shifted)
+    const same = await compare(file, file, options, files)
+    throughJson(same)
+    expect(same.comparison?.agreement).toMatchObject({
+      top1: 1,
+      divergence: 0,
+      meanAbsoluteDifference: 0,
+      samples: count,
+    })
+    const { chunks } = await fix(file, options, files)
+    const repaired = await readModelBytes(concat(chunks!), 'fixed.onnx', files)
+    const result = await compare(file, repaired, options, files)
+    throughJson(result)
+    expect(result.measurement?.layers[0]?.shiftRatio).toBeGreaterThan(2)
+    expect(result.after?.layers[0]?.shiftRatio).toBeLessThan(1.001)
+    expect(result.comparison?.agreement.meanAbsoluteDifference).toBeGreaterThan(0)
+    expect(result.other?.path).toBe('fixed.onnx')
+  })
+
+  test('models of other layers and names, and of batches of one size', async () => {
+    const file = await open(shifted)
+    const other = await open(
+      shifted
+        .replace('float32[N, 3] x', 'float32[20, 3] picture')
+        .replace('Dropout (x', 'Dropout (picture')
+        .replace('r = Relu (n)', 'r = Identity (n)'),
+    )
+    for (const [a, b] of [
+      [file, other],
+      [other, file],
+    ] as const) {
+      const result = await compare(a, b, options, files)
+      expect(result.comparison?.agreement.samples).toBe(count)
+      expect(result.comparison?.agreement.top1).toBeGreaterThan(0)
+    }
+  })
+
+  test('models of other outputs are refused', async () => {
+    const other = await open(shifted.replace('y = MatMul (r, w)', 'y = Identity (r)'))
+    await expect(compare(await open(shifted), other, options, files)).rejects.toThrow(
+      /cannot be compared: net\.onnx gives outputs of shape \[\d+, 2\], net\.onnx of \[\d+, 3\]/,
+    )
+  })
+})
