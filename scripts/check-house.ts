@@ -68,13 +68,13 @@ for (const path of files) {
   }
 }
 
-/** Folders whose index lists every unit beside it, and what the units' files have in common. */
+/** Folders whose index lists every unit beside it, and what defines a unit. */
 const indexes = [
-  { folder: 'rules', marker: 'defineRule(' },
-  { folder: 'ops', marker: 'defineOp(' },
-  { folder: 'ops/noises', marker: 'defineNoise(' },
+  { folder: 'rules', define: 'defineRule' },
+  { folder: 'ops', define: 'defineOp' },
+  { folder: 'ops/noises', define: 'defineNoise' },
 ]
-for (const { folder, marker } of indexes) {
+for (const { folder, define } of indexes) {
   const index = readFileSync(join(source, folder, 'index.ts'), 'utf8')
   for (const name of readdirSync(join(source, folder))) {
     if (
@@ -84,7 +84,9 @@ for (const { folder, marker } of indexes) {
       name.startsWith('define-')
     )
       continue
-    const isUnit = readFileSync(join(source, folder, name), 'utf8').includes(marker)
+    const isUnit = new RegExp(`export const [a-zA-Z]+ = ${define}[(]`).test(
+      readFileSync(join(source, folder, name), 'utf8'),
+    )
     if (isUnit && !index.includes(`./${name}`))
       problems.push(`${folder}/${name}: not listed in ${folder}/index.ts`)
   }

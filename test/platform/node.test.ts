@@ -24,7 +24,7 @@ import {
 } from 'varshift'
 
 const model = await readModel('model.onnx')
-const options = { data: 'shapes:count=128,seed=5', modeSamples: 64 }
+const options = { data: 'shapes:count=64,seed=5', modeSamples: 32 }
 const found = check(model)
 const measured = await measure(model, options)
 const fixed = await fix(model, options)
@@ -49,7 +49,11 @@ console.log(JSON.stringify({
   after: compared.after.layers.map(({ shiftRatio }) => shiftRatio),
   outcome: fixed.result.repair.outcome,
   refusals,
-  reports: [renderTerminal(compared).length, renderHtml(fixed.result).length, JSON.stringify(renderSarif(found)).length],
+  reports: [
+    renderTerminal(compared, { color: false, width: 80 }),
+    renderHtml(fixed.result),
+    renderSarif(found, []),
+  ].map((report) => report.length),
 }))
 `
 
