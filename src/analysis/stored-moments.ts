@@ -2,7 +2,7 @@ import { type Model, type Node, opsetOf } from '../ir/model.ts'
 import { usesOf } from '../ir/uses.ts'
 import type { Known, MomentsContext } from '../ops/define-op.ts'
 import { opOf } from '../ops/index.ts'
-import { broadcastIndex, type Spread, type Stored, spreadOf } from '../ops/moments/spread.ts'
+import { broadcastIndex, maxEntries, type Spread, type Stored, spreadOf } from '../ops/moments/spread.ts'
 import { noiseUnit } from '../ops/noises/index.ts'
 import type { Noise, Norm } from './facts.ts'
 import { unlessNonsense } from './infer-types.ts'
@@ -143,7 +143,7 @@ function beforeLayout(
     const spreads = inputs.map((input, i): Spread | undefined => {
       if (!carried.includes(i)) return undefined
       const size = input.shape?.[axis]
-      if (typeof size !== 'number' || input.shape?.length !== rank) return undefined
+      if (typeof size !== 'number' || size > maxEntries || input.shape?.length !== rank) return undefined
       const dims = new Array<number>(rank).fill(1).with(axis, size)
       const start = next
       next += size

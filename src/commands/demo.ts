@@ -9,7 +9,7 @@ import type { RunOptions } from './options.ts'
 
 /** Pictures of the generator: unlabelled use for the repair, and fresh ones for the comparison. */
 const calibrationData = 'shapes:count=512,seed=3'
-const testData = 'shapes:count=4000,seed=2'
+const testData = 'shapes:count=2000,seed=2'
 
 export interface Demo {
   /** What can be said without data: the exposed layers. */
@@ -29,6 +29,6 @@ export async function demo(modelPath: string, options: RunOptions, files: Files)
   return {
     check: check(file, { select: ['dropout-before-batch-norm'] }),
     fixed,
-    compare: await compare(file, repaired, { ...options, data: testData, modeSamples: 1000 }, files),
+    compare: await compare(file, repaired, { ...options, data: testData, modeSamples: 512 }, files),
   }
 }

@@ -61,8 +61,7 @@ const defined = (contents: readonly Dim[] | undefined) =>
 /** The constant operand spread over the template that both need. */
 function constantOperand(x: Spread, tensor: Tensor): { x: Spread; values: Float64Array } | undefined {
   const dims = mergedDims(x.dims, tensor.dims)
-  // A stored map of the size of a picture would make every position an entry of its own.
-  if (!dims || dims.reduce((n, d) => n * d, 1) > 1 << 20) return undefined
+  if (!dims) return undefined
   return { x: expanded(x, dims), values: entriesOf(tensor.toNumbers(), tensor.dims, dims) }
 }
 

@@ -2,7 +2,7 @@ import { constantTensor } from '../ir/edit.ts'
 import { type Dim, intAttribute, tensorAttribute } from '../ir/model.ts'
 import { type DataType, dataTypeOfOnnx, type Tensor } from '../ir/tensor.ts'
 import { defineOp, type Known } from './define-op.ts'
-import { axisOf, maxContents, numbersIn, productOf, type Shape } from './shapes.ts'
+import { axisOf, maxContents, numbersIn, productOf, type Shape, unknownShape } from './shapes.ts'
 
 /** What is known of a stored tensor. */
 export function knownTensor(tensor: Tensor): Known {
@@ -57,8 +57,7 @@ export const constantOfShape = defineOp({
   inferTypes: ({ node, inputs: [wanted] }) => {
     const value = tensorAttribute(node, 'value')
     const length = wanted?.shape?.[0]
-    const shape =
-      wanted?.contents ?? (typeof length === 'number' ? new Array<Dim>(length).fill(undefined) : undefined)
+    const shape = wanted?.contents ?? (typeof length === 'number' ? unknownShape(length) : undefined)
     const count = shape ? productOf(shape) : undefined
     const fill = value && readable.has(value.dataType) ? value.toNumbers()[0] : 0
     return [

@@ -3,7 +3,7 @@ import { defineOp, type Known } from './define-op.ts'
 import { picked } from './moments/layout.ts'
 import type { Spread } from './moments/spread.ts'
 import { concatenated } from './moments/sums.ts'
-import { axisOf, intsFrom, maxContents, type Shape } from './shapes.ts'
+import { axisOf, intsFrom, maxContents, type Shape, unknownShape } from './shapes.ts'
 
 function totalOf(sizes: Shape): Dim {
   let total = 0
@@ -35,12 +35,10 @@ export const concat = defineOp({
     })
     // A vector of unknown length may still be known in its first part, but nothing needs that.
     const contents =
-      known.length === 1 && inputs.every((input) => input.contents || typeof input.shape?.[0] === 'number')
-        ? inputs.flatMap(
-            (input): Shape => input.contents ?? new Array<Dim>(input.shape![0] as number).fill(undefined),
-          )
+      known.length === 1 && typeof shape[0] === 'number' && shape[0] <= maxContents
+        ? inputs.flatMap((input): Shape => input.contents ?? unknownShape(input.shape?.[0] as number))
         : undefined
-    return [{ dataType, shape, contents: contents && contents.length <= maxContents ? contents : undefined }]
+    return [{ dataType, shape, contents }]
   },
   moments: ({ node, inputs, spreads, outputs }) => {
     const rank = outputs[0]?.shape?.length
@@ -94,6 +92,7 @@ export const split = defineOp({
       }
       const from = start
       start += size
+      if (x.dims[axis] === 1) return x
       return picked(
         x,
         axis,
@@ -133,7 +132,7 @@ export const slice = defineOp({
       const range = ranges.get(axis)
       if (!range) return dim
       if (range.whole) return dim
-      return range.picks?.length ?? range.size
+      return range.count
     })
     const range = ranges.get(0)
     const part =
@@ -162,11 +161,14 @@ export const slice = defineOp({
 interface Range {
   /** Everything is kept. */
   readonly whole: boolean
-  /** The elements that are kept; undefined if they are not known. */
-  readonly picks: readonly number[] | undefined
-  /** Number of elements, where it is known without them. */
-  readonly size?: Dim
+  /** Number of elements that are kept, if it is known. */
+  readonly count?: number
+  /** Which they are, unless there are too many to list. */
+  readonly picks?: readonly number[]
 }
+
+/** Longer lists of elements are not made. */
+const maxPicks = 1 << 17
 
 /** What a Slice keeps of each axis that it touches; undefined if the axes are not known. */
 function slices(
@@ -197,17 +199,19 @@ function rangeOf(
   end: number | undefined,
   step: number | undefined,
 ): Range {
-  if (start === 0 && step === 1 && end !== undefined && end >= 2 ** 31 - 1)
-    return { whole: true, picks: undefined }
-  if (start === undefined || end === undefined || step === undefined || step === 0)
-    return { whole: false, picks: undefined }
-  if (typeof size !== 'number') return { whole: false, picks: undefined }
-  const from = start < 0 ? start + size : start
-  const to = end < 0 ? end + size : end
-  const picks: number[] = []
-  if (step > 0) for (let i = Math.max(0, from); i < Math.min(size, to); i += step) picks.push(i)
-  else for (let i = Math.min(size - 1, from); i > Math.max(-1, to); i += step) picks.push(i)
-  return { whole: picks.length === size && step === 1, picks }
+  if (start === 0 && step === 1 && end !== undefined && end >= 2 ** 31 - 1) return { whole: true }
+  if (start === undefined || end === undefined || !step || typeof size !== 'number') return { whole: false }
+  const counted = (at: number, low: number, high: number) =>
+    Math.min(high, Math.max(low, at < 0 ? at + size : at))
+  const from = step > 0 ? counted(start, 0, size) : counted(start, -1, size - 1)
+  const to = step > 0 ? counted(end, 0, size) : counted(end, -1, size - 1)
+  const count = Math.max(0, Math.ceil((to - from) / step))
+  if (count > maxPicks) return { whole: count === size && step === 1, count }
+  return {
+    whole: count === size && step === 1,
+    count,
+    picks: Array.from({ length: count }, (_, i) => from + i * step),
+  }
 }
 
 /** Elements at `indices` along an axis. */
@@ -309,7 +313,7 @@ export const expand = defineOp({
       return [
         {
           dataType: x?.dataType,
-          shape: known === undefined ? undefined : new Array<Dim>(known).fill(undefined),
+          shape: known === undefined ? undefined : unknownShape(known),
         },
       ]
     }

@@ -93,8 +93,11 @@ export function intsFrom(
   return { given: false, values: undefined }
 }
 
-/** `count` unknown dims. */
-export const unknownShape = (count: number): Shape => new Array<Dim>(count).fill(undefined)
+/** `count` unknown dims or contents. Throws a RangeError for a count that cannot be. */
+export function unknownShape(count: number): Shape {
+  if (!(count >= 0 && count <= maxContents)) throw new RangeError(`no shape has ${count} dimensions`)
+  return new Array<Dim>(count).fill(undefined)
+}
 
 /** The first input's type, as most elementwise operators have it. */
 export const sameAsInput = ({ inputs }: TypeContext): readonly Known[] => [

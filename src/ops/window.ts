@@ -12,7 +12,10 @@ export interface Window {
   readonly ceil: boolean
 }
 
-/** The window of a convolution or pool with kernel sizes `kernel` over positions `sizes`. */
+/** Largest number of taps of a kernel: far more than any network has. */
+const maxTaps = 1 << 20
+
+/** The window of a convolution or pool with kernel sizes `kernel` over positions `sizes`. Throws for nonsense. */
 export function windowOf(node: Node, kernel: readonly number[], sizes: readonly Dim[]): Window {
   const rank = kernel.length
   const ones = new Array<number>(rank).fill(1)
@@ -20,6 +23,10 @@ export function windowOf(node: Node, kernel: readonly number[], sizes: readonly 
   const dilations = intsAttribute(node, 'dilations') ?? ones
   const pads = intsAttribute(node, 'pads')
   const auto = stringAttribute(node, 'auto_pad') ?? 'NOTSET'
+  const isPossible =
+    [kernel, strides, dilations].every((list) => list.length === rank && list.every((n) => n >= 1)) &&
+    kernel.reduce((n, k) => n * k, 1) <= maxTaps
+  if (!isPossible) throw new RangeError('a kernel has sizes, strides and dilations of at least 1')
   const common = { kernel, strides, dilations, ceil: intAttribute(node, 'ceil_mode') === 1 }
   if (auto !== 'SAME_UPPER' && auto !== 'SAME_LOWER') {
     const none = auto === 'VALID' || !pads
@@ -73,12 +80,11 @@ export function insideShares(window: Window, axis: number, size: Dim): readonly 
   if (typeof size !== 'number' || typeof out !== 'number' || before === undefined || out <= 0)
     return new Array<number>(kernel).fill(1)
   return Array.from({ length: kernel }, (_, tap) => {
-    let inside = 0
-    for (let o = 0; o < out; o++) {
-      const at = o * window.strides[axis]! - before + tap * window.dilations[axis]!
-      if (at >= 0 && at < size) inside++
-    }
-    return inside / out
+    // The window at o sees this tap at o stride + offset.
+    const offset = tap * window.dilations[axis]! - before
+    const first = Math.max(0, Math.ceil(-offset / window.strides[axis]!))
+    const last = Math.min(out - 1, Math.floor((size - 1 - offset) / window.strides[axis]!))
+    return Math.max(0, last - first + 1) / out
   })
 }
 

@@ -1,3 +1,4 @@
+import { relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { defineCommand } from '../define-command.ts'
 import { exitCodes } from '../exit-codes.ts'
@@ -9,7 +10,7 @@ import { runOptions } from '../work-options.ts'
 import { checkWritable, writeText } from '../write.ts'
 
 /** A small pre-activation ResNet with Dropout 0.5 before BatchNormalization; beside src and dist alike. */
-const modelPath = fileURLToPath(new URL('../../../assets/demo.onnx', import.meta.url))
+const modelPath = relative('', fileURLToPath(new URL('../../../assets/demo.onnx', import.meta.url)))
 
 const defaultReport = 'varshift-demo.html'
 

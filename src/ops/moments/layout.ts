@@ -5,13 +5,11 @@ import {
   expanded,
   isClosed,
   isQuiet,
+  maxEntries,
   quiet,
   rearranged,
   type Spread,
 } from './spread.ts'
-
-/** Above this many entries a spread is not refined further. */
-const maxEntries = 1 << 20
 
 const isNumber = (dim: Dim): dim is number => typeof dim === 'number'
 const product = (dims: readonly number[]) => dims.reduce((n, d) => n * d, 1)

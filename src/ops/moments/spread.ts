@@ -102,7 +102,15 @@ const defaults: Readonly<Record<FieldName, number>> = {
   pendingShare: 0,
 }
 
-export const countOf = (dims: readonly number[]) => dims.reduce((n, d) => n * d, 1)
+/** Spreads are never refined beyond this many entries: what a picture has at full resolution is not worth the memory. */
+export const maxEntries = 1 << 18
+
+/** Number of entries of a template. Throws a RangeError if that is more than anybody follows. */
+export function countOf(dims: readonly number[]): number {
+  const count = dims.reduce((n, d) => n * d, 1)
+  if (!(count <= maxEntries)) throw new RangeError(`${count} entries are too many to follow`)
+  return count
+}
 
 export function spreadOf(
   dims: readonly number[],
@@ -215,7 +223,7 @@ export function estimated(spread: Spread, assume?: Assume): Spread | undefined {
   }
 }
 
-/** The common refinement of two templates of the same rank. */
+/** The common refinement of two templates of the same rank; undefined if they do not fit or it would be too fine. */
 export function mergedDims(a: readonly number[], b: readonly number[]): number[] | undefined {
   const rank = Math.max(a.length, b.length)
   const merged: number[] = []
@@ -225,7 +233,7 @@ export function mergedDims(a: readonly number[], b: readonly number[]): number[]
     if (da !== db && da !== 1 && db !== 1) return undefined
     merged.push(Math.max(da, db))
   }
-  return merged
+  return merged.reduce((n, d) => n * d, 1) <= maxEntries ? merged : undefined
 }
 
 /** For each entry of `dims`, the entry of the coarser template `from` (aligned at the end) that holds for it. */
