@@ -268,6 +268,18 @@ describe('against measured networks', () => {
     }
   })
 
+  test('where the exporter folded norms into convolutions, the direct ones are still close', () => {
+    const { model } = readModel(readFileSync(pathOf('preresnet', 'model-dynamo.onnx')))
+    const { norms, pathsTo, predictions } = factsOf(model)
+    const rows = new Map(expectedOf('preresnet').norms.map((row) => [row.module, row]))
+    const direct = norms.filter(({ key }) => pathsTo.get(key)!.some(({ through }) => through === 'direct'))
+    expect(direct).toHaveLength(6)
+    for (const { key, label } of direct) {
+      const { layerRatio } = predictions.get(key) as Prediction
+      expect(Math.abs(layerRatio / rows.get(label)!.evalOverStored - 1)).toBeLessThan(0.1)
+    }
+  })
+
   test('noise on raw input is said to be unpredictable', () => {
     const { model } = readModel(readFileSync(pathOf('conv1d', 'model.onnx')))
     for (const prediction of factsOf(model).predictions.values()) expect(prediction).toHaveProperty('reason')

@@ -67,7 +67,7 @@ export function predictions(
   },
 ): ReadonlyMap<string, Prediction | Unpredicted> {
   const found = new Map<string, Prediction | Unpredicted>()
-  if (noises.length === 0) return found
+  if (norms.every(({ key }) => (pathsTo.get(key)?.length ?? 0) === 0)) return found
   const known = knownValues(model)
   const stored = storedMoments(model, { known, noises, norms })
   const { nodes, inputs, initializers } = model.graph
@@ -175,27 +175,31 @@ function behindNode(
   const lost = read.find((state) => state.lost)?.lost
   const gap = read.find((state) => state.gap)?.gap
   let assumptions = union(read.map((state) => state.assumptions))
-  const moments = () =>
-    op.moments({
+  const settledOutput = stored.get(node.outputs[0] ?? '')
+  const isQuietInput = !lost && read.every(({ spread }) => !spread || isQuiet(spread))
+  const moments = () => {
+    // What a layer makes of quiet inputs is stored: no need to read its weights.
+    if (op.role === 'weight' && settledOutput && isQuietInput) return [quiet(settledOutput.dims.length)]
+    return op.moments({
       node,
       opset,
       inputs: node.inputs.map((input) => known.get(input) ?? {}),
       spreads,
       outputs,
-      stored: stored.get(node.outputs[0] ?? ''),
+      stored: settledOutput,
       budget,
       inferGraph: () => [],
       assume: (text) => {
         assumptions = including(assumptions, text)
       },
     })
+  }
   const results = (lost ? undefined : unlessNonsense(moments)) ?? []
-  const isStill = !lost && read.every(({ spread }) => !spread || isQuiet(spread))
   for (const [i, output] of node.outputs.entries()) {
     if (output === '') continue
     const rank = outputs[i]?.shape?.length
-    const spread = results[i] ?? (isStill && rank !== undefined ? quiet(rank) : undefined)
-    const reason = spread || isStill ? undefined : (lost ?? reasonFor(node, spreads))
+    const spread = results[i] ?? (isQuietInput && rank !== undefined ? quiet(rank) : undefined)
+    const reason = spread || isQuietInput ? undefined : (lost ?? reasonFor(node, spreads))
     settle(output, { spread, lost: reason, gap, assumptions })
   }
 }

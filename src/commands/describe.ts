@@ -62,9 +62,10 @@ function describeNorms(facts: Facts): NormInfo[] {
       index,
       channels: (norm.mean ?? norm.scale)?.length ?? 0,
       epsilon: norm.epsilon,
-      exposures: facts.paths
-        .filter((path) => path.norm.key === norm.key)
-        .map(({ noise, through }) => ({ noise: noise.key, through })),
+      exposures: (facts.pathsTo.get(norm.key) ?? []).map(({ noise, through }) => ({
+        noise: noise.key,
+        through,
+      })),
       ...(prediction && 'layerRatio' in prediction && Number.isFinite(prediction.layerRatio)
         ? {
             prediction: {

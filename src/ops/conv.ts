@@ -1,5 +1,5 @@
 import { type Dim, intAttribute, intsAttribute, stringAttribute } from '../ir/model.ts'
-import type { Tensor } from '../ir/tensor.ts'
+import { aligned, type Tensor } from '../ir/tensor.ts'
 import { defineOp, type Flow, type Known, type MomentsContext, type TypeContext } from './define-op.ts'
 import { along, refined } from './moments/layout.ts'
 import { affine, type Spread } from './moments/spread.ts'
@@ -7,12 +7,11 @@ import { contracted } from './moments/sums.ts'
 import { unknownShape } from './shapes.ts'
 import { insideShares, kernelOf, outputSizes, windowOf } from './window.ts'
 
-/** Elements of a tensor without a copy where the bytes allow it. */
+/** Elements of a tensor, in its own precision where that is float32. */
 export function elementsOf(tensor: Tensor): ArrayLike<number> {
-  const { bytes } = tensor
-  return tensor.dataType === 'float32' && bytes.byteOffset % 4 === 0
-    ? new Float32Array(bytes.buffer, bytes.byteOffset, tensor.size)
-    : tensor.toNumbers()
+  if (tensor.dataType !== 'float32') return tensor.toNumbers()
+  const bytes = aligned(tensor.bytes, 4)
+  return new Float32Array(bytes.buffer, bytes.byteOffset, tensor.size)
 }
 
 const bilinear = ([x, weight]: readonly boolean[]): { x: Flow; weight: Flow; bias: Flow } => {

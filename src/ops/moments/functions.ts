@@ -75,10 +75,12 @@ function describedBy(distribution: Distribution, before: Spread): Spread {
 
 /** Covariances of noise behind a function: they pass with its slope; each entry's own noise is known. */
 function passedOn(before: Spread, after: PointMoments, noise: Float64Array): Float64Array {
-  const { coefficients } = momentsOfPoints(distributionOf(before).points('train'))
+  const width = hermiteOrder + 1
+  // The slope of a normal variable against the standard one behind it is its deviation.
+  const known = before.distribution && momentsOfPoints(before.distribution.points('train')).coefficients
   const slope = noise.map((_, i) => {
-    const at = i * (hermiteOrder + 1) + 1
-    return coefficients[at] ? after.coefficients[at]! / coefficients[at]! : 0
+    const earlier = known ? known[i * width + 1]! : Math.sqrt(before.trainVariance[i]!)
+    return earlier ? after.coefficients[i * width + 1]! / earlier : 0
   })
   const matrix = scaledMatrix(before.covariance!, slope)
   noise.forEach((v, i) => {

@@ -398,7 +398,8 @@ function normalPoints(spread: Spread, mode: Mode): Points {
   for (let i = 0; i < count; i++) {
     const mean = spread.mean[i]! + (mode === 'eval' ? spread.meanShift[i]! : 0)
     const deviation = Math.sqrt(Math.max(0, variance[i]!))
-    for (let k = 0; k < pointCount; k++) values[i * pointCount + k] = mean + deviation * nodes[k]!
+    const start = i * pointCount
+    for (let k = 0; k < pointCount; k++) values[start + k] = mean + deviation * nodes[k]!
   }
   return { nodes, weights, values }
 }
@@ -424,7 +425,10 @@ export function mapped(distribution: Distribution, f: (x: number, entry: number)
     points: (mode) => {
       const points = distribution.points(mode)
       const size = points.weights.length
-      return { ...points, values: points.values.map((x, k) => f(x, Math.floor(k / size))) }
+      const values = new Float64Array(points.values.length)
+      for (let entry = 0, k = 0; k < values.length; entry++)
+        for (const end = k + size; k < end; k++) values[k] = f(points.values[k]!, entry)
+      return { ...points, values }
     },
   }
 }

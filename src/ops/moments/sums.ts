@@ -9,6 +9,7 @@ import {
   fieldNames,
   isClosed,
   isQuiet,
+  maxEntries,
   maxMatrix,
   mergedDims,
   neighbourCorrelation,
@@ -281,12 +282,11 @@ function gainsOfSum(
   return { gain, restGain, neighbourGain: gain }
 }
 
-/** Several values side by side along `axis`; undefined if templates do not fit or would grow beyond `limit` entries. */
+/** Several values side by side along `axis`; undefined if templates do not fit or become too fine. */
 export function concatenated(
   parts: readonly Spread[],
   axis: number,
   sizes: readonly (number | undefined)[],
-  limit = 1e6,
 ): Spread | undefined {
   let common: number[] | undefined = [...parts[0]!.dims]
   common[axis] = 1
@@ -304,7 +304,7 @@ export function concatenated(
     axis,
     sizes.reduce<number>((n, size) => n + size!, 0),
   )
-  if (countOf(dims) > limit) return undefined
+  if (dims.reduce((n, d) => n * d, 1) > maxEntries) return undefined
   const outer = countOf(dims.slice(0, axis))
   const inner = countOf(dims.slice(axis + 1))
   const fields: Partial<Record<FieldName, Float64Array>> = {}
