@@ -14,7 +14,7 @@ import { encodeModel } from '../src/formats/onnx/index.ts'
 import type { Model } from '../src/ir/model.ts'
 import { Tensor } from '../src/ir/tensor.ts'
 import { uniform } from '../src/ir/text.ts'
-import { Gathering, probeInMode } from '../src/measure/measure.ts'
+import { Gathering, probeInMode, runBatches } from '../src/measure/measure.ts'
 import { toMode } from '../src/rewrite/modes/mode.ts'
 import { createSession } from '../src/runtime/session.ts'
 import { densenet100, preresnet110, resnet50 } from './networks.ts'
@@ -55,22 +55,31 @@ export async function benchMeasure(options: {
     const peer = await Peer.start(options.python, network, batch, threads)
     const gathering = new Gathering(probed.probes)
     const times: { plain: number[]; measure: number[]; peer: number[] } = { plain: [], measure: [], peer: [] }
-    const timed = async (run: () => Promise<unknown>) => {
-      const start = performance.now()
-      await run()
-      return performance.now() - start
-    }
     // Each in short runs of its own, as in use: the first of a run finds the caches full of the other's data.
-    const block = async (run: () => Promise<number>) => {
-      const all: number[] = []
-      for (let i = 0; i <= blockLength; i++) all.push(await run())
-      return median(all.slice(1))
+    const plainBatch = async () => {
+      await plain.run(feeds)
+      const start = performance.now()
+      for (let i = 0; i < blockLength; i++) await plain.run(feeds)
+      return (performance.now() - start) / blockLength
+    }
+    const measuredBatch = async () => {
+      await measured.run(feeds)
+      const start = performance.now()
+      const batches = Array.from({ length: blockLength }, () => ({ inputs: feeds, size: batch }))
+      for await (const { fetched } of runBatches(measured, batches)) gathering.add(fetched, batch)
+      return (performance.now() - start) / blockLength
+    }
+    const peerBatch = async (process: Peer) => {
+      await process.run()
+      let sum = 0
+      for (let i = 0; i < blockLength; i++) sum += await process.run()
+      return sum / blockLength
     }
     for (let round = 0; round <= options.rounds; round++) {
       const own = {
-        plain: await block(() => timed(() => plain.run(feeds))),
-        measure: await block(() => timed(async () => gathering.add(await measured.run(feeds), batch))),
-        peer: peer && (await block(() => peer.run())),
+        plain: await plainBatch(),
+        measure: await measuredBatch(),
+        peer: peer && (await peerBatch(peer)),
       }
       if (round === 0) continue
       times.plain.push(own.plain)
@@ -96,7 +105,7 @@ export async function benchMeasure(options: {
 }
 
 /** Runs of one kind in a row. */
-const blockLength = 4
+const blockLength = 6
 
 export const median = (values: readonly number[]): number => {
   const sorted = [...values].sort((a, b) => a - b)

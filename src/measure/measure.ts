@@ -1,5 +1,6 @@
 import { factsOf } from '../analysis/index.ts'
 import type { AdaptedDataset } from '../data/adapt.ts'
+import type { Batch } from '../data/dataset.ts'
 import { checkLabels } from '../data/labels.ts'
 import { encodeModel } from '../formats/onnx/write.ts'
 import { UserError } from '../ir/errors.ts'
@@ -65,9 +66,8 @@ export async function measure(
     const gathering = new Gathering(probed.probes)
     const board = new ScoreBoard()
     let done = 0
-    for await (const batch of data.batches({ limit: total })) {
+    for await (const { batch, fetched } of runBatches(session, data.batches({ limit: total }))) {
       if (signal?.aborted) break
-      const fetched = await session.run(feedsFor(session, batch.inputs))
       gathering.add(fetched, batch.size)
       const output = scoredOutput(probed.model, fetched)
       if (batch.labels && output) {
@@ -206,9 +206,9 @@ export async function measureMoments(
   try {
     const gathering = new Gathering(probed.probes)
     let done = 0
-    for await (const batch of data.batches({ limit: total })) {
+    for await (const { batch, fetched } of runBatches(session, data.batches({ limit: total }))) {
       if (signal?.aborted) throw new UserError(`${data.name}: stopped before all samples were measured`)
-      gathering.add(await session.run(feedsFor(session, batch.inputs)), batch.size)
+      gathering.add(fetched, batch.size)
       done += batch.size
       onProgress?.(done, total)
     }
@@ -218,6 +218,28 @@ export async function measureMoments(
     }
   } finally {
     await session.release()
+  }
+}
+
+/** Runs batch after batch. While one runs, the caller works on what came of the one before. */
+export async function* runBatches(
+  session: Session,
+  batches: AsyncIterable<Batch> | Iterable<Batch>,
+): AsyncGenerator<{ batch: Batch; fetched: ReadonlyMap<string, Tensor> }> {
+  let before: { batch: Batch; fetched: ReadonlyMap<string, Tensor> } | undefined
+  let run: Promise<ReadonlyMap<string, Tensor>> | undefined
+  try {
+    for await (const batch of batches) {
+      run = session.run(feedsFor(session, batch.inputs))
+      // Whoever stops early does not wait for this run; it must not fail unheard.
+      run.catch(() => {})
+      if (before) yield before
+      before = { batch, fetched: await run }
+    }
+    if (before) yield before
+  } finally {
+    // The session may be released once this ends.
+    await run?.catch(() => {})
   }
 }
 
