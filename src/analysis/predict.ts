@@ -48,7 +48,7 @@ const including = (set: ReadonlySet<string>, text: string): ReadonlySet<string> 
 
 /**
  * Predicts for every norm that noise reaches which variance it sees with all noise off, the file as it stands, from
- * the file alone (theory.md: "direct", "linear", "noise-aware propagation").
+ * the file alone (docs/theory.md: direct, linear, behind).
  *
  * One sweep in graph order keeps mean and variance of every channel in both modes (see ops/spread.ts). What a norm
  * stored settles the train moments of what it normalises; what it gives out has mean `shift` and variance `scale`^2 in

@@ -34,7 +34,7 @@ export interface Probed {
 
 /**
  * Stored mean over standard deviation above which squares are taken of the centred input only: at 4, E[x^2] - E[x]^2
- * in float32 still keeps the variance to about 17 units of rounding (engine.md: centre where the mean is large).
+ * in float32 still keeps the variance to about 17 units of rounding (docs/theory.md, "Float32").
  */
 const largestMean = 4
 

@@ -22,7 +22,7 @@ export interface LayerRow {
 }
 
 /**
- * A repaired network of theory.md stays at or below 1.08 in its largest layer, so a layer is called shifted from 1.1 on;
+ * Repaired networks stay at or below 1.08 (README, "A real example") in its largest layer, so a layer is called shifted from 1.1 on;
  * from 1.5 on the shift is called strong, as every exposed or downstream layer that cost accuracy there was.
  */
 export const shiftedRatio = 1.1

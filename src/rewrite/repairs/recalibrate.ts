@@ -8,7 +8,7 @@ import { defineRepair, type TargetStatistics } from './define-repair.ts'
  * shift as well, the other way round, and mending the exposed ones alone makes the network worse.
  * A layer that is applied several times stores the moments of all its inputs together.
  *
- * Source: Li et al., arXiv:1801.05134, section 4.3; measured in theory.md, "Downstream".
+ * Source: Li et al., arXiv:1801.05134, section 4.3; docs/theory.md, "Behind".
  */
 export const recalibrate = defineRepair({
   id: 'recalibrate',
