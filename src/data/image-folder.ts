@@ -22,7 +22,7 @@ const maxSide = 8192
 
 /**
  * A folder of PNG and JPEG pictures as the field `x`, uint8, N x C x H x W. One folder a class: the labels number
- * their names in sorted order; or all pictures in the folder itself: unlabelled, sorted by name. Memory holds the
+ * their names in sorted order, and the classes take turns; or all pictures in the folder itself: unlabelled, sorted by name. Memory holds the
  * names of all files, and the pictures of one batch.
  * Throws a UserError if there are none, or, when its batch is read, for a picture that is damaged or of another size.
  */
@@ -120,23 +120,21 @@ async function listPictures(folder: string, files: Files): Promise<Listing> {
   if (flat.length > 0 && folders.length === 0) return { paths: flat }
 
   const classNames: string[] = []
-  const paths: string[] = []
-  const labels: number[] = []
+  const pictures: { path: string; label: number; position: number }[] = []
   for (const { name } of folders) {
     const inside = files.join(folder, name)
     const found = await files.list(inside)
-    const pictures = picturesIn(found)
-    if (pictures.length === 0 && found.some(({ kind }) => kind === 'folder'))
+    const names = picturesIn(found)
+    if (names.length === 0 && found.some(({ kind }) => kind === 'folder'))
       throw new UserError(
         `${inside} holds folders, expected the pictures of one class; try ${inside} as the data`,
       )
-    for (const picture of pictures) {
-      paths.push(files.join(inside, picture))
-      labels.push(classNames.length)
-    }
+    const label = classNames.length
+    for (const [i, picture] of names.entries())
+      pictures.push({ path: files.join(inside, picture), label, position: (i + 0.5) / names.length })
     classNames.push(name)
   }
-  if (paths.length === 0)
+  if (pictures.length === 0)
     throw new UserError(
       `${folder} holds no PNG or JPEG pictures, expected some, or one folder of them for each class; check the path`,
     )
@@ -145,5 +143,11 @@ async function listPictures(folder: string, files: Files): Promise<Listing> {
       `${folder} holds both pictures (${files.nameOf(flat[0]!)}) and folders of pictures (${folders[0]!.name}); ` +
         'move the pictures into the folder of their class',
     )
-  return { paths, classNames, labels: Int32Array.from(labels) }
+  // Classes take turns, so that the first samples are a fair part of all.
+  pictures.sort((a, b) => a.position - b.position || a.label - b.label)
+  return {
+    paths: pictures.map(({ path }) => path),
+    classNames,
+    labels: Int32Array.from(pictures, ({ label }) => label),
+  }
 }
