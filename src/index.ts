@@ -29,7 +29,7 @@ export type { CheckOptions, DataOptions, FixOptions, MeasureOptions, RunOptions 
 export type { Batch, Dataset, Field } from './data/dataset.ts'
 export { type ShapesOptions, shapes } from './data/shapes.ts'
 export type { ModelFile } from './formats/define-format.ts'
-export type { Edit } from './ir/edit.ts'
+export type { Edit, SetRunningStatistics, SetTensor } from './ir/edit.ts'
 export { UserError } from './ir/errors.ts'
 export type { Graph, Model, Node } from './ir/model.ts'
 export { parseModel, printModel } from './ir/text.ts'

@@ -1,7 +1,7 @@
 import type { Norm } from '../analysis/facts.ts'
 import { factsOf } from '../analysis/index.ts'
 import type { ModelFile } from '../formats/define-format.ts'
-import type { Edit } from '../ir/edit.ts'
+import type { SetRunningStatistics } from '../ir/edit.ts'
 import { UserError } from '../ir/errors.ts'
 import { measure as measureModel } from '../measure/measure.ts'
 import { meanOf, quantilesOf } from '../measure/moments.ts'
@@ -20,7 +20,7 @@ const repairs = [recalibrate]
 export interface Fixed {
   readonly result: Result
   /** What the repair changes; empty if it was not kept. */
-  readonly edits: readonly Edit[]
+  readonly edits: readonly SetRunningStatistics[]
   /** The repaired file, to be written by `save`; undefined if there is nothing to write. */
   readonly chunks: readonly Uint8Array[] | undefined
 }
@@ -102,7 +102,7 @@ function fixFrom(file: ModelFile, from: Result, options: FixOptions): Fixed {
       `the statistics were measured on another file (sha256 ${from.model.sha256.slice(0, 12)}..., this one is ${file.sha256.slice(0, 12)}...); measure this one`,
     )
   const channels = new Map(norms.map((norm) => [norm.key, norm.mean?.length]))
-  const edits = from.statistics.map(({ key, label, mean, variance }): Edit => {
+  const edits = from.statistics.map(({ key, label, mean, variance }): SetRunningStatistics => {
     const expected = channels.get(key)
     if (expected === undefined || mean.length !== expected || variance.length !== expected)
       throw new UserError(
@@ -205,7 +205,7 @@ export function judge(before: Measurement, after: Measurement): { better: boolea
 const meanShiftOf = ({ layers }: Measurement): number =>
   meanOf(layers.map(({ meanShift }) => Math.max(Math.abs(meanShift.q10), Math.abs(meanShift.q90))))
 
-function changesOf(norms: readonly Norm[], edits: readonly Edit[]): RepairInfo['changes'] {
+function changesOf(norms: readonly Norm[], edits: readonly SetRunningStatistics[]): RepairInfo['changes'] {
   const byKey = new Map(norms.map((norm) => [norm.key, norm]))
   return edits.flatMap(({ node, mean, variance }) => {
     const norm = byKey.get(node)

@@ -1,7 +1,7 @@
 import { factsOf } from '../analysis/index.ts'
 import { weightsInFront } from '../analysis/weights.ts'
 import type { ModelFile } from '../formats/define-format.ts'
-import type { Edit } from '../ir/edit.ts'
+import type { SetRunningStatistics } from '../ir/edit.ts'
 import type { Model } from '../ir/model.ts'
 import { measure as measureModel } from '../measure/measure.ts'
 import type { Files } from '../platform/files.ts'
@@ -35,7 +35,10 @@ export async function measure(file: ModelFile, options: MeasureOptions, files: F
 }
 
 /** What each norm stores once `edits` are applied, for the result JSON. */
-export function statisticsOf(model: Model, edits: readonly Edit[]): NonNullable<Result['statistics']> {
+export function statisticsOf(
+  model: Model,
+  edits: readonly SetRunningStatistics[],
+): NonNullable<Result['statistics']> {
   const labels = new Map(factsOf(model).norms.map(({ key, label }) => [key, label]))
   return edits.map(({ node, mean, variance }) => ({
     key: node,

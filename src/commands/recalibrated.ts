@@ -1,5 +1,5 @@
 import { factsOf } from '../analysis/index.ts'
-import { applyEdits, type Edit } from '../ir/edit.ts'
+import { applyEdits, type SetRunningStatistics } from '../ir/edit.ts'
 import { UserError } from '../ir/errors.ts'
 import type { Model } from '../ir/model.ts'
 import { type Measured, measure, measureMoments } from '../measure/measure.ts'
@@ -9,7 +9,7 @@ import type { Data } from './data.ts'
 import { phase, type RunOptions } from './options.ts'
 
 export interface Recalibrated {
-  readonly edits: readonly Edit[]
+  readonly edits: readonly SetRunningStatistics[]
   readonly model: Model
   /** The repaired model on the same data. */
   readonly after: Measured
@@ -62,7 +62,7 @@ export async function recalibrated(
 }
 
 /** Largest layer ratio between the variances that two plans store. */
-function largestChange(from: readonly Edit[], to: readonly Edit[]): number {
+function largestChange(from: readonly SetRunningStatistics[], to: readonly SetRunningStatistics[]): number {
   const now = new Map(to.map(({ node, variance }) => [node, variance]))
   let largest = 0
   for (const { node, variance } of from) {

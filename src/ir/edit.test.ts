@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
 import { applyEdits, type Edit, storedTensor } from './edit.ts'
+import { Tensor } from './tensor.ts'
 import { parseModel, printModel } from './text.ts'
 
 const edit = (node: string, mean: number[], variance: number[]): Edit => ({
@@ -67,4 +68,20 @@ test('what cannot be set is refused with the reason', () => {
   )
   expect(() => applyEdits(model, [edit('a', [1], [3])])).toThrow(/'m' holds 2 numbers, expected 1/)
   expect(() => applyEdits(model, [edit('none', [1, 2], [3, 4])])).toThrow(/no node with that output/)
+})
+
+test('a tensor is set for all that read it', () => {
+  const set = (value: string, ...numbers: number[]): Edit => ({
+    kind: 'set-tensor',
+    value,
+    tensor: Tensor.float32([numbers.length], numbers),
+  })
+  const { graph } = applyEdits(model, [set('one', 3, 4), set('m', 5, 6), edit('b', [7, 8], [9, 10])])
+  expect([...graph.initializers.get('one')!.toNumbers()]).toEqual([3, 4])
+  expect([...storedTensor(graph, 'm')!.toNumbers()]).toEqual([5, 6])
+  expect([...graph.initializers.get('one__b__variance')!.toNumbers()]).toEqual([9, 10])
+  expect(() => applyEdits(model, [set('s', 1, 2)])).toThrow(/stores no tensor of that name/)
+  expect(() => applyEdits(model, [set('v', 1, 2)])).toThrow(/stores no tensor of that name/)
+  expect(() => applyEdits(model, [set('one', 1, 2, 3)])).toThrow(/holds float32 \[2\], got float32 \[3\]/)
+  expect(() => applyEdits(model, [set('one', 1, 2), set('one', 1, 3)])).toThrow(/two contents at once/)
 })

@@ -5,12 +5,13 @@ import { elementCount, hasNumbers, Tensor } from './tensor.ts'
 import { usesOf, valuesReadBy } from './uses.ts'
 
 /**
- * One change that a repair asks for. `ir` applies it to the Model, a format applies it to its own container.
- * Nodes are named by their key (first output).
+ * One change to a model's numbers. `ir` applies it to the Model, a format applies it to its own container.
  */
-export type Edit = {
+export type Edit = SetRunningStatistics | SetTensor
+
+export interface SetRunningStatistics {
   readonly kind: 'set-running-statistics'
-  /** Key of the BatchNormalization. */
+  /** Key of the BatchNormalization (its first output). */
   readonly node: string
   /** C running means. */
   readonly mean: Float64Array
@@ -18,23 +19,30 @@ export type Edit = {
   readonly variance: Float64Array
 }
 
+/** New contents for a stored tensor, seen by all that read it; running statistics have an edit of their own. */
+export interface SetTensor {
+  readonly kind: 'set-tensor'
+  /** Initializer, or output of a Constant node that holds a tensor. */
+  readonly value: string
+  /** Of the type and shape of the old one. */
+  readonly tensor: Tensor
+}
+
 /** Positions of the running statistics among the inputs of ONNX's BatchNormalization. */
 const meanInput = 3
 const varianceInput = 4
 
-/** A statistics tensor that an edit list gives new contents, and the node that reads it. */
-export interface StatisticsChange {
-  /** Initializer or constant that holds the statistic. */
+/** A stored tensor that an edit list gives new contents. */
+export interface TensorChange {
+  /** Initializer or constant that holds the old contents. */
   readonly value: string
   readonly tensor: Tensor
-  /** Which input of `node` reads it. */
-  readonly node: Node
-  readonly inputIndex: number
   /**
-   * Name of the new initializer that `node` reads in place of `value`; undefined if `value` itself gets new contents.
-   * New ones are for values that others read too, and for those that no tensor of the file holds as they are.
+   * The new initializer called `name` that input `inputIndex` of `node` reads in place of `value`; undefined if
+   * `value` itself gets new contents. New ones are for running statistics that others read too, and for those that no
+   * tensor of the file holds as they are.
    */
-  readonly splitName: string | undefined
+  readonly split: { readonly node: Node; readonly inputIndex: number; readonly name: string } | undefined
 }
 
 /** The model with the edits applied; the model given is left as it was. */
@@ -44,14 +52,14 @@ export function applyEdits(model: Model, edits: readonly Edit[]): Model {
   const inputs = [...model.graph.inputs]
   const renamed = new Map<Node, string[]>()
   const constants = new Map<string, Tensor>()
-  for (const { value, tensor, node, inputIndex, splitName } of statisticsChanges(model.graph, edits)) {
-    if (splitName !== undefined) {
-      initializers.set(splitName, tensor)
+  for (const { value, tensor, split } of tensorChanges(model.graph, edits)) {
+    if (split) {
+      initializers.set(split.name, tensor)
       if (initializersAreInputs(model))
-        inputs.push({ name: splitName, type: { dataType: tensor.dataType, shape: tensor.dims } })
-      const names = renamed.get(node) ?? [...node.inputs]
-      names[inputIndex] = splitName
-      renamed.set(node, names)
+        inputs.push({ name: split.name, type: { dataType: tensor.dataType, shape: tensor.dims } })
+      const names = renamed.get(split.node) ?? [...split.node.inputs]
+      names[split.inputIndex] = split.name
+      renamed.set(split.node, names)
     } else if (initializers.has(value)) initializers.set(value, tensor)
     else constants.set(value, tensor)
   }
@@ -69,13 +77,61 @@ export function applyEdits(model: Model, edits: readonly Edit[]): Model {
 /** Before IR version 4 every initializer has to be listed among the inputs too. */
 export const initializersAreInputs = (model: Model): boolean => model.irVersion < 4
 
+/** What `edits` do to the tensors of `graph`. */
+export function tensorChanges(graph: Graph, edits: readonly Edit[]): TensorChange[] {
+  const changes = [
+    ...settings(
+      graph,
+      edits.filter((edit) => edit.kind === 'set-tensor'),
+    ),
+    ...statisticsChanges(
+      graph,
+      edits.filter((edit) => edit.kind === 'set-running-statistics'),
+    ),
+  ]
+  const set = new Map<string, Tensor>()
+  for (const { value, tensor, split } of changes) {
+    if (split) continue
+    const before = set.get(value)
+    if (before && !sameBytes(before.bytes, tensor.bytes))
+      throw new UserError(`cannot set '${value}' to two contents at once; set each tensor once`)
+    set.set(value, tensor)
+  }
+  return changes
+}
+
+function settings(graph: Graph, edits: readonly SetTensor[]): TensorChange[] {
+  return edits.map(({ value, tensor }) => {
+    const stored = storedTensor(graph, value)
+    if (!stored || !isHeld(graph, value))
+      throw new UserError(
+        `cannot set '${value}': the model stores no tensor of that name; name an initializer, or a Constant`,
+      )
+    const text = ({ dataType, dims }: Tensor) => `${dataType} [${dims.join(', ')}]`
+    if (text(stored) !== text(tensor))
+      throw new UserError(
+        `cannot set '${value}': it holds ${text(stored)}, got ${text(tensor)}; give a tensor of the same type and shape`,
+      )
+    return { value, tensor, split: undefined }
+  })
+}
+
+/** New contents for the input of a node. */
+interface InputChange {
+  readonly value: string
+  readonly tensor: Tensor
+  readonly node: Node
+  readonly inputIndex: number
+}
+
 /**
- * What `edits` do to the tensors of `graph`. Exporters let BatchNormalizations share a tensor when its contents were
- * equal, so a tensor that the edits do not set alike for all its readers has to be split.
+ * Exporters let BatchNormalizations share a tensor when its contents were equal, so a tensor that the edits do not set
+ * alike for all its readers has to be split.
  */
-export function statisticsChanges(graph: Graph, edits: readonly Edit[]): StatisticsChange[] {
+function statisticsChanges(graph: Graph, edits: readonly SetRunningStatistics[]): TensorChange[] {
+  if (edits.length === 0) return []
   const nodes = new Map(graph.nodes.map((node) => [keyOf(node), node]))
-  const changes: Omit<StatisticsChange, 'splitName'>[] = []
+  const changes: InputChange[] = []
   for (const edit of edits) {
     const node = nodes.get(edit.node)
     if (!node) throw new UserError(`cannot edit node '${edit.node}': the model has no node with that output`)
@@ -98,14 +154,14 @@ export function statisticsChanges(graph: Graph, edits: readonly Edit[]): Statist
   }
 
   const readers = readersOf(graph)
-  const byValue = new Map<string, Omit<StatisticsChange, 'splitName'>[]>()
+  const byValue = new Map<string, InputChange[]>()
   for (const change of changes) {
     const same = byValue.get(change.value)
     if (same) same.push(change)
     else byValue.set(change.value, [change])
   }
   let taken: Set<string> | undefined
-  const freshName = ({ value, node, inputIndex }: Omit<StatisticsChange, 'splitName'>): string => {
+  const freshName = ({ value, node, inputIndex }: InputChange): string => {
     taken ??= namesIn(graph)
     let name = `${value}__${keyOf(node)}__${inputIndex === meanInput ? 'mean' : 'variance'}`
     while (taken.has(name)) name = `${name}_`
@@ -119,7 +175,8 @@ export function statisticsChanges(graph: Graph, edits: readonly Edit[]): Statist
       same.length === (readers.get(change.value) ?? 0) &&
       same.every((other) => sameBytes(other.tensor.bytes, first!.tensor.bytes)) &&
       isHeld(graph, change.value)
-    return { ...change, splitName: isOwn ? undefined : freshName(change) }
+    const { value, tensor, node, inputIndex } = change
+    return { value, tensor, split: isOwn ? undefined : { node, inputIndex, name: freshName(change) } }
   })
 }
 

@@ -11,7 +11,7 @@ import { concat, encodeModel } from '../../src/formats/onnx/index.ts'
 import * as schema from '../../src/formats/onnx/schema.ts'
 import { type Field, fieldsOf, MessageWriter, payload, text } from '../../src/formats/onnx/wire.ts'
 import { openModel, readModelBytes } from '../../src/formats/open-model.ts'
-import { applyEdits, type Edit } from '../../src/ir/edit.ts'
+import { applyEdits, type Edit, type SetRunningStatistics } from '../../src/ir/edit.ts'
 import { type Attribute, type Graph, type Model, opsetOf } from '../../src/ir/model.ts'
 import { Tensor } from '../../src/ir/tensor.ts'
 import { parseModel, uniform } from '../../src/ir/text.ts'
@@ -134,7 +134,7 @@ function differencesOf(source: Uint8Array, written: Uint8Array): string[] {
 }
 
 /** Other statistics for one norm of a model. */
-function editFor(file: ModelFile, key: string, seed = 1): Edit {
+function editFor(file: ModelFile, key: string, seed = 1): SetRunningStatistics {
   const channels = factsOf(file.model).norms.find((norm) => norm.key === key)!.mean!.length
   return {
     kind: 'set-running-statistics',
@@ -142,6 +142,16 @@ function editFor(file: ModelFile, key: string, seed = 1): Edit {
     mean: uniform(channels, -3, 3, seed),
     variance: uniform(channels, 0.1, 4, seed + 1),
   }
+}
+
+/** Whether an edit sets a tensor that the edit of a norm's statistics sets too. */
+function isSetTwice({ graph }: Model, edit: Edit, edits: readonly Edit[]): boolean {
+  if (edit.kind !== 'set-tensor') return false
+  return graph.nodes.some(
+    ({ outputs, inputs }) =>
+      edits.some((other) => other.kind === 'set-running-statistics' && other.node === outputs[0]) &&
+      inputs.slice(3, 5).includes(edit.value),
+  )
 }
 
 const readAgain = (bytes: Uint8Array, file: ModelFile) => readModelBytes(bytes, file.path, nodeFiles)
@@ -152,6 +162,7 @@ async function expectRoundTrip(file: ModelFile, edits: readonly Edit[]): Promise
   const again = await readAgain(written, file)
   expect(meaningOf(again.model)).toEqual(meaningOf(applyEdits(file.model, edits)))
   for (const edit of edits) {
+    if (edit.kind !== 'set-running-statistics') continue
     const norm = factsOf(again.model).norms.find(({ key }) => key === edit.node)!
     const wanted = factsOf(applyEdits(file.model, edits)).norms.find(({ key }) => key === edit.node)!
     expect(norm.mean).toEqual(wanted.mean)
@@ -182,6 +193,18 @@ describe('recorded files', () => {
         const differences = differencesOf(file.bytes, written)
         expect(differences.filter((line) => !line.startsWith('input')).length).toBe(2 * list.length)
       }
+      // Every weight and every norm's statistics at once, as training writes them.
+      const weights = [...file.model.graph.initializers].filter(([, { dataType }]) => dataType === 'float32')
+      const all = [
+        ...weights.map(([value, { dims, size }], i): Edit => {
+          const tensor = Tensor.float32(dims, uniform(size, -1, 1, i + 1))
+          return { kind: 'set-tensor', value, tensor }
+        }),
+        ...norms.map(({ key }, i) => editFor(file, key, i)),
+      ]
+      const own = all.filter((edit) => !isSetTwice(file.model, edit, all))
+      expect(own.length).toBeGreaterThan(0)
+      await expectRoundTrip(file, own)
     })
 })
 
@@ -536,6 +559,19 @@ describe('statistics of every kind', () => {
       // What is written is a file that ONNX Runtime takes as it is.
       await (await createSession(written)).release()
     })
+
+  test('a tensor that a norm shares with others is set for those, and the statistics are split off', async () => {
+    const file = await read(fileOf(two('mean, one', 'zero, one')))
+    const edits: Edit[] = [
+      { kind: 'set-tensor', value: 'one', tensor: Tensor.float32([3], [4, 5, 6]) },
+      editFor(file, 'b'),
+      editFor(file, 'y', 7),
+    ]
+    const written = await expectRoundTrip(file, edits)
+    const { norms } = factsOf((await read(written)).model)
+    expect([...norms[0]!.scale!]).toEqual([4, 5, 6])
+    expect([...norms[1]!.scale!]).toEqual([4, 5, 6])
+  })
 
   test('statistics inside a function are refused, not guessed at', async () => {
     const shared = (block: string) => `

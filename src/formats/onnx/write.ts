@@ -1,9 +1,9 @@
-import { type Edit, initializersAreInputs, statisticsChanges } from '../../ir/edit.ts'
+import { type Edit, initializersAreInputs, tensorChanges } from '../../ir/edit.ts'
 import { UserError } from '../../ir/errors.ts'
 import {
   type Attribute,
   type Graph,
-  keyOf,
+  labelOf,
   type Model,
   type Node,
   type TensorType,
@@ -36,13 +36,12 @@ export function applyToFile(
   const replacements = new Map<number, Replacement>()
   const renames = new Map<Field, Map<number, string>>()
   const added = new MessageWriter()
-  for (const { value, node, inputIndex, tensor, splitName } of statisticsChanges(model.graph, edits)) {
-    const label = node.origin?.label || keyOf(node)
-    if (splitName === undefined) {
+  for (const { value, tensor, split } of tensorChanges(model.graph, edits)) {
+    if (!split) {
       const record = locations.tensors.get(value)
       if (!record)
         throw new UserError(
-          `the running statistics of '${label}' are held inside a function of the model ('${value}') and cannot be replaced; export the model without local functions`,
+          `'${value}' is held inside a function of the model and cannot be replaced; export the model without local functions`,
         )
       replacements.set(record.start, {
         start: record.start,
@@ -52,21 +51,22 @@ export function applyToFile(
       continue
     }
     // A node that came out of a function has its record there, where all calls of the function share it.
+    const { node, inputIndex, name } = split
     const record = nodes.get(node.origin?.byteOffset ?? -1)
     if (!record)
       throw new UserError(
-        `'${label}' shares its running statistics ('${value}') with other layers and lies inside a function of the model; export the model without local functions`,
+        `'${labelOf(node)}' shares its running statistics ('${value}') with other layers and lies inside a function of the model; export the model without local functions`,
       )
-    added.message(schema.graph.initializer, (out) => writeTensor(out, splitName, tensor))
+    added.message(schema.graph.initializer, (out) => writeTensor(out, name, tensor))
     if (initializersAreInputs(model))
       added.message(schema.graph.input, (out) =>
         writeValueInfo(out, {
-          name: splitName,
+          name,
           type: { dataType: tensor.dataType, shape: tensor.dims },
         }),
       )
     const inputs = renames.get(record) ?? new Map<number, string>()
-    inputs.set(inputIndex, splitName)
+    inputs.set(inputIndex, name)
     renames.set(record, inputs)
   }
   for (const [field, inputs] of renames)

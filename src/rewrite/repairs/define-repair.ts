@@ -1,5 +1,5 @@
 import type { Facts } from '../../analysis/facts.ts'
-import type { Edit } from '../../ir/edit.ts'
+import type { SetRunningStatistics } from '../../ir/edit.ts'
 
 /** Mean and biased variance that a norm should store, C numbers each. */
 export interface TargetStatistics {
@@ -21,7 +21,7 @@ export interface Repair {
   /** Which mode's outputs it leaves as they were. */
   readonly preserves: 'both' | 'inference' | 'training' | 'neither'
   readonly needs: 'nothing' | 'data' | 'training'
-  plan(context: RepairContext): Edit[]
+  plan(context: RepairContext): SetRunningStatistics[]
 }
 
 export const defineRepair = (repair: Repair): Repair => repair
