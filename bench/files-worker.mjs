@@ -16,7 +16,7 @@ const jobs = {
   },
   async 'rewrite-file'() {
     const model = await readModel(path)
-    await save(model, model.write([]), `${path}.rewritten`)
+    await save(model, [], `${path}.rewritten`)
   },
 }
 

@@ -8,7 +8,7 @@
  *   const findings = check(model).findings
  *   const shift = await measure(model, { data: 'images.npz' })
  *   const fixed = await fix(model, { data: 'images.npz' })
- *   if (fixed.chunks) await save(model, fixed.chunks, 'fixed.onnx')
+ *   if (fixed.chunks) await save(model, fixed.edits, 'fixed.onnx')
  */
 import { compare as compareModels } from './commands/compare.ts'
 import { type Fixed, fix as fixModel } from './commands/fix.ts'
@@ -19,6 +19,7 @@ import type { Dataset } from './data/dataset.ts'
 import { type OpenOptions, openDataset } from './data/open.ts'
 import type { ModelFile } from './formats/define-format.ts'
 import { openModel } from './formats/open-model.ts'
+import type { Edit } from './ir/edit.ts'
 import { nodeFiles } from './platform/node.ts'
 import type { Result } from './result/result.ts'
 
@@ -68,10 +69,10 @@ export const fix = (file: ModelFile, options: FixOptions): Promise<Fixed> =>
 export const compare = (a: ModelFile, b: ModelFile, options: MeasureOptions): Promise<Result> =>
   compareModels(a, b, options, nodeFiles)
 
-/** Writes a repaired file, whole or not at all, with the external data it needs. */
+/** Writes the file with `edits` applied, and the files beside it that it needs: all of them or nothing. */
 export const save = (
   file: ModelFile,
-  chunks: readonly Uint8Array[],
+  edits: readonly Edit[],
   output: string,
   options?: { inPlace?: boolean },
-): Promise<void> => saveModel(file, chunks, output, nodeFiles, options)
+): Promise<void> => saveModel(file, edits, output, nodeFiles, options)

@@ -1,6 +1,6 @@
 import type { Norm } from '../analysis/facts.ts'
 import { factsOf } from '../analysis/index.ts'
-import type { ModelFile } from '../formats/define-format.ts'
+import type { Companion, ModelFile } from '../formats/define-format.ts'
 import type { SetRunningStatistics } from '../ir/edit.ts'
 import { UserError } from '../ir/errors.ts'
 import { measure as measureModel } from '../measure/measure.ts'
@@ -23,6 +23,8 @@ export interface Fixed {
   readonly edits: readonly SetRunningStatistics[]
   /** The repaired file, to be written by `save`; undefined if there is nothing to write. */
   readonly chunks: readonly Uint8Array[] | undefined
+  /** Files beside it that the repair changes too. */
+  readonly companions: readonly Companion[]
 }
 
 /**
@@ -64,8 +66,7 @@ export async function fix(file: ModelFile, options: FixOptions, files: Files): P
     )
     return {
       result: { ...base, repair: { ...repair, samples: before.measurement.data.samples } },
-      edits: [],
-      chunks: undefined,
+      ...nothing,
     }
   }
 
@@ -86,7 +87,7 @@ export async function fix(file: ModelFile, options: FixOptions, files: Files): P
     repair,
     statistics: statisticsOf(model, edits),
   }
-  return kept ? { result, edits, chunks: file.write(edits) } : { result, edits: [], chunks: undefined }
+  return kept ? { result, ...written(file, edits) } : { result, ...nothing }
 }
 
 /** The repair from statistics that `measure` found elsewhere; nothing can be measured here. */
@@ -137,8 +138,16 @@ function fixFrom(file: ModelFile, from: Result, options: FixOptions): Fixed {
       changes: changesOf(norms, edits),
     },
   }
-  return kept ? { result, edits, chunks: file.write(edits) } : { result, edits: [], chunks: undefined }
+  return kept ? { result, ...written(file, edits) } : { result, ...nothing }
 }
+
+const nothing = { edits: [], chunks: undefined, companions: [] } as const
+
+const written = (file: ModelFile, edits: readonly SetRunningStatistics[]) => ({
+  edits,
+  chunks: file.write(edits),
+  companions: file.writeCompanions?.(edits) ?? [],
+})
 
 const outcome = (kind: RepairInfo['outcome'], reason: string): RepairInfo => ({
   id: recalibrate.id,

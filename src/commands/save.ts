@@ -1,15 +1,15 @@
 import type { ModelFile } from '../formats/define-format.ts'
+import type { Edit } from '../ir/edit.ts'
 import { UserError } from '../ir/errors.ts'
-import type { Files } from '../platform/files.ts'
+import type { Files, NewFile } from '../platform/files.ts'
 
 /**
- * Writes `chunks`, the repaired form of `file`, to `output`: the whole file or nothing. External data files that the
- * model names are copied along if `output` lies in another folder. Throws a UserError if `output` is the file itself
- * (unless `inPlace`), or would overwrite one of its data files.
+ * Writes `file` with `edits` applied to `output`, and the files that belong to it beside it: all of them or nothing.
+ * Throws a UserError if `output` is the file itself (unless `inPlace`), or if anything else would be overwritten.
  */
 export async function save(
   file: ModelFile,
-  chunks: readonly Uint8Array[],
+  edits: readonly Edit[],
   output: string,
   files: Files,
   { inPlace = false }: { inPlace?: boolean } = {},
@@ -21,22 +21,32 @@ export async function save(
   if (existing?.kind === 'folder')
     throw new UserError(`cannot write '${output}': it is a folder; give a file name`)
   const real = existing ? await files.realPath(output) : undefined
-  if (real !== undefined && !inPlace && real === (await files.realPath(file.path)))
+  const isItself = real !== undefined && real === (await files.realPath(file.path))
+  if (isItself && !inPlace)
     throw new UserError(`'${output}' is the model itself; give another name, or --in-place to replace it`)
   for (const { path } of file.companions)
     if (real !== undefined && real === (await files.realPath(path)))
       throw new UserError(`'${output}' is a data file of the model; give another name`)
 
+  const changed = new Map(file.writeCompanions?.(edits).map(({ name, chunks }) => [name, chunks]))
   const elsewhere = (await files.realPath(folder)) !== (await files.realPath(files.folderOf(file.path)))
-  const copies = elsewhere
-    ? file.companions.map(({ path, name }) => [path, files.join(folder, name)] as const)
-    : []
-  for (const [, copy] of copies) {
-    if (copy === files.join(folder, files.nameOf(output)))
-      throw new UserError(`'${output}' is the name of a data file of the model; give another name`)
-    if (await files.stat(copy))
-      throw new UserError(`the model's data file would overwrite '${copy}'; write into another folder`)
+  if (!elsewhere && !isItself && changed.size > 0)
+    throw new UserError(
+      `cannot write '${output}': the repair also changes '${[...changed.keys()][0]}', which the model there uses; write into another folder, or --in-place to replace both`,
+    )
+  const written: NewFile[] = []
+  for (const { path, name } of file.companions) {
+    const target = elsewhere ? files.join(folder, name) : path
+    if (elsewhere) {
+      if (target === files.join(folder, files.nameOf(output)))
+        throw new UserError(`'${output}' is the name of a data file of the model; give another name`)
+      if (await files.stat(target))
+        throw new UserError(`the model's data file would overwrite '${target}'; write into another folder`)
+    }
+    const chunks = changed.get(name)
+    if (chunks) written.push({ path: target, chunks })
+    else if (elsewhere) written.push({ path: target, copyOf: path })
   }
-  for (const [path, copy] of copies) await files.copy(path, copy)
-  await files.writeAtomic(output, chunks)
+  // The model last: whoever finds it finds what it names.
+  await files.writeTogether([...written, { path: output, chunks: file.write(edits) }])
 }

@@ -16,6 +16,14 @@ export interface ModelFile {
   readonly companions: readonly { readonly path: string; readonly name: string }[]
   /** The file with `edits` applied, in its own format: chunks whose sum it is. Without edits the very same bytes. */
   write(edits: readonly Edit[]): Uint8Array[]
+  /** Those of `companions` that `edits` change, as `write` tells the file itself; absent where edits never do. */
+  writeCompanions?(edits: readonly Edit[]): readonly Companion[]
+}
+
+/** A file that belongs to another one: its name relative to the folder of that, and chunks whose sum it is. */
+export interface Companion {
+  readonly name: string
+  readonly chunks: readonly Uint8Array[]
 }
 
 export interface Format {

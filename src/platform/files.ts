@@ -25,6 +25,11 @@ export interface Files {
   writeAtomic(path: string, chunks: Iterable<Uint8Array> | AsyncIterable<Uint8Array>): Promise<void>
   /** Copies a file as `writeAtomic` writes one. */
   copy(from: string, to: string): Promise<void>
+  /**
+   * Writes files that belong together, all or none: every temporary file is complete before the first takes its
+   * name. They take their names in the order given; folders that do not exist yet are made.
+   */
+  writeTogether(files: readonly NewFile[]): Promise<void>
   /** Decodes a PNG or JPEG picture; a UserError if it is none or damaged, without a path. */
   decodeImage(bytes: Uint8Array, options: DecodeOptions): Promise<Picture>
   /** The path of `name`, which may be a relative path, inside `folder`. */
@@ -36,6 +41,12 @@ export interface Files {
   /** Absolute, with links resolved: equal for two paths to the same file. */
   realPath(path: string): Promise<string>
 }
+
+/** A file to be written: its contents, or the file that it is to be a copy of. */
+export type NewFile = { readonly path: string } & (
+  | { readonly chunks: Iterable<Uint8Array> }
+  | { readonly copyOf: string }
+)
 
 export interface FolderEntry {
   readonly name: string

@@ -101,6 +101,33 @@ test('a failure leaves the old file and nothing else', async () => {
   expect(readdirSync(at('fail'))).toEqual(['old'])
 })
 
+test('files that belong together are written all or none', async () => {
+  mkdirSync(at('together'))
+  writeFileSync(at('together/old'), 'old')
+  const failing = function* (): Generator<Uint8Array> {
+    yield bytes
+    throw Object.assign(new Error('write'), { code: 'ENOSPC' })
+  }
+  const names = () => readdirSync(at('together'), { recursive: true, encoding: 'utf8' }).sort()
+  const together = (last: Iterable<Uint8Array>, name = 'model') =>
+    files.writeTogether([
+      { path: at('together/old'), chunks: [bytes] },
+      { path: at('together/a/b/copy'), copyOf: at('five') },
+      { path: at(`together/${name}`), chunks: last },
+    ])
+  await expect(together(failing())).rejects.toThrow(/cannot write .*model: the disk is full/)
+  await expect(together([bytes], 'old/inside')).rejects.toThrow(/cannot write/)
+  await expect(files.writeTogether([{ path: at('together/x'), copyOf: at('missing') }])).rejects.toThrow(
+    /cannot read/,
+  )
+  expect(names()).toEqual(['old'])
+  expect(readFileSync(at('together/old'), 'utf8')).toBe('old')
+  await together([bytes, bytes])
+  expect(names()).toEqual(['a', 'a/b', 'a/b/copy', 'model', 'old'])
+  expect(readFileSync(at('together/old'))).toHaveLength(5)
+  expect(readFileSync(at('together/model'))).toHaveLength(10)
+})
+
 test.skipIf(!statSync('/dev/full', { throwIfNoEntry: false }))(
   'devices are neither read nor replaced',
   async () => {

@@ -101,26 +101,29 @@ export const nodeFiles: Files = {
   },
 
   async writeAtomic(path, chunks) {
-    await replaceFile(path, async (handle) => {
-      // One write takes at most 2 GiB on Linux.
-      for await (const chunk of chunks)
-        for (let at = 0; at < chunk.length; )
-          at += (await handle.write(chunk, at, Math.min(chunk.length - at, maxReadBytes))).bytesWritten
-    })
+    await (await prepared(path, writing(chunks))).commit()
   },
 
   async copy(from, to) {
-    const source = await openFile(from)
+    await (await prepared(to, copying(from))).commit()
+  },
+
+  async writeTogether(files) {
+    const ready: Prepared[] = []
+    const made: string[] = []
+    let done = 0
     try {
-      await replaceFile(to, async (handle) => {
-        const chunkBytes = 4 * 2 ** 20
-        for (let at = 0; at < source.sizeBytes; at += chunkBytes) {
-          const chunk = await readFully(source.handle, from, at, Math.min(chunkBytes, source.sizeBytes - at))
-          for (let done = 0; done < chunk.length; ) done += (await handle.write(chunk, done)).bytesWritten
-        }
-      })
-    } finally {
-      await source.handle.close()
+      for (const file of files) {
+        const folder = nodePath.dirname(file.path)
+        const first = await explain('write', file.path, fs.mkdir(folder, { recursive: true }))
+        if (first !== undefined) made.push(first)
+        ready.push(await prepared(file.path, 'chunks' in file ? writing(file.chunks) : copying(file.copyOf)))
+      }
+      for (; done < ready.length; done++) await ready[done]!.commit()
+    } catch (error) {
+      for (const [i, file] of ready.entries()) await (i < done ? file.undo() : file.discard())
+      for (const folder of made) await fs.rm(folder, { recursive: true }).catch(() => {})
+      throw error
     }
   },
 
@@ -192,8 +195,43 @@ const endsEarly = (path: string, offset: number, length: number, sizeBytes: numb
       'fetch or save it again',
   )
 
-/** Lets `write` fill a temporary file beside `path`, then puts it in the place of `path`. */
-async function replaceFile(path: string, write: (handle: fs.FileHandle) => Promise<void>): Promise<void> {
+type Fill = (handle: fs.FileHandle) => Promise<void>
+
+const writing =
+  (chunks: Iterable<Uint8Array> | AsyncIterable<Uint8Array>): Fill =>
+  async (handle) => {
+    // One write takes at most 2 GiB on Linux.
+    for await (const chunk of chunks)
+      for (let at = 0; at < chunk.length; )
+        at += (await handle.write(chunk, at, Math.min(chunk.length - at, maxReadBytes))).bytesWritten
+  }
+
+const copying =
+  (from: string): Fill =>
+  async (handle) => {
+    const source = await openFile(from)
+    try {
+      const chunkBytes = 4 * 2 ** 20
+      for (let at = 0; at < source.sizeBytes; at += chunkBytes) {
+        const chunk = await readFully(source.handle, from, at, Math.min(chunkBytes, source.sizeBytes - at))
+        await writing([chunk])(handle)
+      }
+    } finally {
+      await source.handle.close()
+    }
+  }
+
+/** A file that is complete under a temporary name. */
+interface Prepared {
+  /** Gives it its name; on failure the temporary file is removed. */
+  commit(): Promise<void>
+  discard(): Promise<void>
+  /** After `commit`: removes the file, if there was none of its name before. */
+  undo(): Promise<void>
+}
+
+/** Lets `fill` write a temporary file beside `path`, which is to take the place of `path`. */
+async function prepared(path: string, fill: Fill): Promise<Prepared> {
   // A link stays a link: what it points to is replaced.
   const target = await fs.realpath(path).catch(() => path)
   const old = await fs.stat(target).catch(() => undefined)
@@ -201,29 +239,44 @@ async function replaceFile(path: string, write: (handle: fs.FileHandle) => Promi
     throw new UserError(`cannot write ${path}: it is not a plain file; choose another name`)
   const name = `.${nodePath.basename(target)}.${randomBytes(6).toString('hex')}.tmp`
   const temporary = nodePath.join(nodePath.dirname(target), name)
+  const discard = () => fs.unlink(temporary).catch(() => {})
   let handle: fs.FileHandle | undefined
   try {
     handle = await fs.open(temporary, constants.O_CREAT | constants.O_EXCL | constants.O_WRONLY, 0o666)
-    await write(handle)
+    await fill(handle)
     if (old) await handle.chmod(old.mode)
     await handle.sync()
     await handle.close()
-    await fs.rename(temporary, target)
   } catch (error) {
     // Closing twice fails, and the file may never have come to be: the first error is the one to tell.
     await handle?.close().catch(() => {})
-    if (handle) await fs.unlink(temporary).catch(() => {})
+    if (handle) await discard()
     throw explained('write', path, error)
   }
-  // The new name itself reaches the disk too, where the system lets one ask for it (not on Windows).
-  const folder = await fs.open(nodePath.dirname(target), 'r').catch(() => undefined)
-  await folder?.sync().catch(() => {})
-  await folder?.close().catch(() => {})
+  return {
+    discard,
+    async commit() {
+      try {
+        await fs.rename(temporary, target)
+      } catch (error) {
+        await discard()
+        throw explained('write', path, error)
+      }
+      // The new name itself reaches the disk too, where the system lets one ask for it (not on Windows).
+      const folder = await fs.open(nodePath.dirname(target), 'r').catch(() => undefined)
+      await folder?.sync().catch(() => {})
+      await folder?.close().catch(() => {})
+    },
+    undo: async () => {
+      if (!old) await fs.unlink(target).catch(() => {})
+    },
+  }
 }
 
 const reasons: Record<string, string> = {
   ENOENT: 'no such file or folder; check the path',
   ENOTDIR: 'a part of the path is not a folder; check the path',
+  EEXIST: 'a file stands where a folder is needed; choose another name',
   EISDIR: 'it is a folder, expected a file',
   EACCES: 'permission denied; check who may use it',
   EPERM: 'not permitted; check who may use it',

@@ -62,6 +62,7 @@ export function memoryFiles(contents: ReadonlyMap<string, Uint8Array>): Files {
     },
     writeAtomic: readOnly,
     copy: readOnly,
+    writeTogether: readOnly,
     async decodeImage(bytes, { channels, width, height }) {
       const bitmap = await createImageBitmap(new Blob([bytes.slice()]))
       const size = { width: width ?? bitmap.width, height: height ?? bitmap.height }

@@ -697,12 +697,12 @@ describe('models that cannot be measured', () => {
 describe('output', () => {
   const fixedNet = async (name = 'net.onnx') => {
     const file = await open(name)
-    const { chunks } = await fix(file, { data: at('x.npz'), modeSamples: 0, force: true }, nodeFiles)
-    return { file, chunks: chunks! }
+    const { edits } = await fix(file, { data: at('x.npz'), modeSamples: 0, force: true }, nodeFiles)
+    return { file, edits }
   }
 
   test('the input itself, however it is spelled', async () => {
-    const { file, chunks } = await fixedNet()
+    const { file, edits } = await fixedNet()
     if (!existsSync(at('same.onnx'))) symlinkSync(at('net.onnx'), at('same.onnx'))
     if (!existsSync(at('here'))) symlinkSync(at('.'), at('here'))
     mkdirSync(at('sub'), { recursive: true })
@@ -715,45 +715,45 @@ describe('output', () => {
       at('here/net.onnx'),
       relative(process.cwd(), at('net.onnx')),
     ])
-      await refused(() => save(file, chunks, spelled, nodeFiles), /is the model itself; give another name/)
+      await refused(() => save(file, edits, spelled, nodeFiles), /is the model itself; give another name/)
   })
 
   test('a folder, and a folder that is not there', async () => {
-    const { file, chunks } = await fixedNet()
+    const { file, edits } = await fixedNet()
     mkdirSync(at('sub'), { recursive: true })
-    await refused(() => save(file, chunks, at('sub'), nodeFiles), /it is a folder; give a file name/)
+    await refused(() => save(file, edits, at('sub'), nodeFiles), /it is a folder; give a file name/)
     await refused(
-      () => save(file, chunks, at('none/fixed.onnx'), nodeFiles),
+      () => save(file, edits, at('none/fixed.onnx'), nodeFiles),
       /there is no folder '.*none'; create it first/,
     )
-    await refused(() => save(file, chunks, at('net.onnx/fixed.onnx'), nodeFiles), /there is no folder/)
-    await refused(() => save(file, chunks, at('n'.repeat(300)), nodeFiles), /the name is too long/)
+    await refused(() => save(file, edits, at('net.onnx/fixed.onnx'), nodeFiles), /there is no folder/)
+    await refused(() => save(file, edits, at('n'.repeat(300)), nodeFiles), /the name is too long/)
   })
 
   test('a data file of the model', async () => {
-    const { file, chunks } = await fixedNet('external/net.onnx')
+    const { file, edits } = await fixedNet('external/net.onnx')
     await refused(
-      () => save(file, chunks, at('external/weights.bin'), nodeFiles),
+      () => save(file, edits, at('external/weights.bin'), nodeFiles),
       /is a data file of the model/,
     )
     mkdirSync(at('sub'), { recursive: true })
     await refused(
-      () => save(file, chunks, at('sub/weights.bin'), nodeFiles),
+      () => save(file, edits, at('sub/weights.bin'), nodeFiles),
       /is the name of a data file of the model/,
     )
     put('taken/weights.bin', 'something else')
     await refused(
-      () => save(file, chunks, at('taken/fixed.onnx'), nodeFiles),
+      () => save(file, edits, at('taken/fixed.onnx'), nodeFiles),
       /would overwrite '.*weights\.bin'/,
     )
   })
 
   test.skipIf(process.platform === 'win32')('a folder that may not be written to', async () => {
-    const { file, chunks } = await fixedNet()
+    const { file, edits } = await fixedNet()
     mkdirSync(at('locked'), { recursive: true })
     chmodSync(at('locked'), 0o555)
     await refused(
-      () => withoutPrivileges(() => save(file, chunks, at('locked/fixed.onnx'), nodeFiles)),
+      () => withoutPrivileges(() => save(file, edits, at('locked/fixed.onnx'), nodeFiles)),
       /cannot write .*: permission denied/,
     )
   })
@@ -773,7 +773,7 @@ describe('output', () => {
       writeFileSync(join(small, 'old.onnx'), 'old')
       for (const output of ['fixed.onnx', 'old.onnx'])
         await refused(
-          () => save(file, file.write([]), join(small, output), nodeFiles),
+          () => save(file, [], join(small, output), nodeFiles),
           /cannot write .*: the disk is full; free some space.*nothing was changed/,
         )
     } finally {
@@ -783,9 +783,9 @@ describe('output', () => {
 
   test('what the model was read from stays when it is replaced in place only', async () => {
     copyFileSync(at('net.onnx'), at('mine.onnx'))
-    const { file, chunks } = await fixedNet('mine.onnx')
-    await save(file, chunks, at('mine.onnx'), nodeFiles, { inPlace: true })
-    expect(new Uint8Array(readFileSync(at('mine.onnx')))).toEqual(concat(chunks))
+    const { file, edits } = await fixedNet('mine.onnx')
+    await save(file, edits, at('mine.onnx'), nodeFiles, { inPlace: true })
+    expect(new Uint8Array(readFileSync(at('mine.onnx')))).toEqual(concat(file.write(edits)))
     expect(new Uint8Array(readFileSync(at('net.onnx')))).toEqual(net)
   })
 })

@@ -28,13 +28,13 @@ const options = { data: 'shapes:count=64,seed=5', modeSamples: 32 }
 const found = check(model)
 const measured = await measure(model, options)
 const fixed = await fix(model, options)
-await save(model, fixed.chunks, 'fixed.onnx')
+await save(model, fixed.edits, 'fixed.onnx')
 const repaired = await readModel('fixed.onnx')
 const compared = await compare(model, repaired, { ...options, modeSamples: 0 })
 for (const result of [found, measured, fixed.result, compared]) resultSchema.parse(JSON.parse(JSON.stringify(result)))
 const refusals = []
 for (const work of [
-  () => save(model, fixed.chunks, 'model.onnx'),
+  () => save(model, fixed.edits, 'model.onnx'),
   () => readModel('package.json'),
   () => measure(model, { data: 'nothing.npz' }),
 ])
@@ -65,7 +65,7 @@ const model: ModelFile = await readModel('model.onnx')
 const result: Result = check(model, { select: ['dropout-before-batch-norm'] })
 const layers: readonly Layer[] = (await measure(model, { data: 'x.npz', samples: 10 })).measurement?.layers ?? []
 const fixed: Fixed = await fix(model, { data: 'x.npz', force: true })
-if (fixed.chunks) await save(model, fixed.chunks, 'fixed.onnx', { inPlace: false })
+if (fixed.chunks) await save(model, fixed.edits, 'fixed.onnx', { inPlace: false })
 // @ts-expect-error data is a name or a dataset
 await measure(model, { data: 5 })
 export const count: number = layers.length + result.findings.length

@@ -67,7 +67,7 @@ export const fixCommand = defineCommand({
       }
       let { result } = fixed
       if (fixed.chunks && output !== undefined) {
-        await save(file, fixed.chunks, output, files, { inPlace: flags.inPlace === true })
+        await save(file, fixed.edits, output, files, { inPlace: flags.inPlace === true })
         if (result.repair) result = { ...result, repair: { ...result.repair, output } }
       }
       await present(context, [result], wanted)
