@@ -1,7 +1,7 @@
 import { attributesOf, float } from '../src/ir/builder.ts'
 import type { Model, Node } from '../src/ir/model.ts'
+import { uniform } from '../src/ir/random.ts'
 import { Tensor } from '../src/ir/tensor.ts'
-import { uniform } from '../src/ir/text.ts'
 
 /** Builds image classifiers with random weights, as an exporter in training mode would leave them. */
 class Builder {

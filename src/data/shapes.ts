@@ -1,4 +1,5 @@
 import { UserError } from '../ir/errors.ts'
+import { randomBits } from '../ir/random.ts'
 import { Tensor } from '../ir/tensor.ts'
 import { type Batch, type BatchOptions, batchRanges, type Dataset } from './dataset.ts'
 
@@ -168,7 +169,7 @@ const clamp = (value: number): number => max(0, min(1, value))
 function drawPicture(index: number, options: Shapes, picture: Uint8Array): number {
   const { size, channels, noise, clutter, occlusion } = options
   const label = labelOf(options.seed, index)
-  const draw = random(options.seed, index, 1)
+  const draw = randomBits(options.seed, index, 1)
   const between = (low: number, high: number): number => mix(low, high, draw() / 2 ** 32)
   const sign = (): number => (draw() < 2 ** 31 ? -1 : 1)
   // Grey pictures draw the tints that they do not use, so that they show the same scene as RGB ones.
@@ -275,27 +276,11 @@ function direction(draw: () => number): readonly [number, number] {
 
 /** Every run of ten pictures is a random order of the ten classes. */
 function labelOf(seed: number, index: number): number {
-  const draw = random(seed, Math.floor(index / 10), 0)
+  const draw = randomBits(seed, Math.floor(index / 10), 0)
   const order = shapeNames.map((_, i) => i)
   for (let i = 9; i > 0; i--) {
     const j = draw() % (i + 1)
     ;[order[i], order[j]] = [order[j]!, order[i]!]
   }
   return order[index % 10]!
-}
-
-/** A stream of whole numbers in [0, 2^32) that depends on (seed, index, stream) only. */
-function random(seed: number, index: number, stream: number): () => number {
-  const first = scramble(scramble(seed) + index)
-  const second = scramble(scramble(first ^ 0x9e3779b9) + stream)
-  let counter = 0
-  return () => scramble(scramble(first + counter++) ^ second)
-}
-
-/** A bijection of 32-bit numbers that mixes well. Constants: Chris Wellons, "lowbias32", public domain. */
-function scramble(value: number): number {
-  let bits = value | 0
-  bits = Math.imul(bits ^ (bits >>> 16), 0x7feb352d)
-  bits = Math.imul(bits ^ (bits >>> 15), 0x846ca68b)
-  return (bits ^ (bits >>> 16)) >>> 0
 }

@@ -1,5 +1,6 @@
 import { UserError } from './errors.ts'
 import type { Attribute, Dim, Graph, LocalFunction, Model, Node, TensorType, ValueInfo } from './model.ts'
+import { uniform } from './random.ts'
 import { type DataType, dataTypes, elementCount, Tensor } from './tensor.ts'
 
 /**
@@ -274,16 +275,6 @@ class Reader {
 }
 
 const isInteger = (text: string) => /^[-+]?\d+$/.test(text)
-
-/** `count` numbers in [low, high) that depend on the seed alone (a 32-bit mixing function of a counter). */
-export function uniform(count: number, low: number, high: number, seed: number): Float64Array {
-  return Float64Array.from({ length: count }, (_, i) => {
-    let h = Math.imul(i + 1, 0x9e3779b1) ^ Math.imul(seed + 1, 0x85ebca6b)
-    h = Math.imul(h ^ (h >>> 16), 0x7feb352d)
-    h = Math.imul(h ^ (h >>> 15), 0x846ca68b)
-    return low + (high - low) * (((h ^ (h >>> 16)) >>> 0) / 2 ** 32)
-  })
-}
 
 /** The model in the text form. Tensors of more than `maxElements` elements are abbreviated and cannot be read back. */
 export function printModel(model: Model, { maxElements = 16 }: { maxElements?: number } = {}): string {

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { uniform } from '../ir/text.ts'
+import { uniform } from '../ir/random.ts'
 import { Moments, meanOf, quantilesOf } from './moments.ts'
 
 /** Mean and biased variance in two passes. */

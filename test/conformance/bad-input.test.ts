@@ -28,8 +28,9 @@ import * as schema from '../../src/formats/onnx/schema.ts'
 import { fieldsOf, MessageWriter, payload } from '../../src/formats/onnx/wire.ts'
 import { openModel } from '../../src/formats/open-model.ts'
 import { UserError } from '../../src/ir/errors.ts'
+import { uniform } from '../../src/ir/random.ts'
 import { Tensor } from '../../src/ir/tensor.ts'
-import { parseModel, uniform } from '../../src/ir/text.ts'
+import { parseModel } from '../../src/ir/text.ts'
 import { nodeFiles } from '../../src/platform/node.ts'
 
 const run = promisify(execFile)

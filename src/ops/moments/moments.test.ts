@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { uniform } from '../../ir/text.ts'
+import { uniform } from '../../ir/random.ts'
 import { noiseUnit } from '../noises/index.ts'
 import { applied, combined, maximum } from './functions.ts'
 import { perturbed } from './perturb.ts'

@@ -1,8 +1,9 @@
 import { describe, expect, test } from 'vitest'
 import { encodeModel } from '../../formats/onnx/write.ts'
 import type { Model } from '../../ir/model.ts'
+import { uniform } from '../../ir/random.ts'
 import { elementCount, Tensor } from '../../ir/tensor.ts'
-import { parseModel, uniform } from '../../ir/text.ts'
+import { parseModel } from '../../ir/text.ts'
 import { createSession } from '../../runtime/session.ts'
 import { type Mode, toMode } from './mode.ts'
 
