@@ -1,7 +1,7 @@
 import { UserError } from '../ir/errors.ts'
 import { Tensor } from '../ir/tensor.ts'
+import { type ByteReader, type ByteSource, openSource, readFrom } from '../platform/byte-source.ts'
 import type { Files } from '../platform/files.ts'
-import { type ByteReader, type ByteSource, openSource, readFrom } from './byte-source.ts'
 import { type Batch, batchRanges, type Dataset } from './dataset.ts'
 
 export type CifarKind = 'cifar10' | 'cifar100'

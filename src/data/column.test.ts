@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import type { ByteSource } from './byte-source.ts'
+import type { ByteSource } from '../platform/byte-source.ts'
 import { type ArrayForm, arrayColumn, memoryColumn } from './column.ts'
 
 function sourceOf(bytes: number[]): ByteSource {

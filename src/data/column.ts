@@ -1,7 +1,7 @@
 import { UserError } from '../ir/errors.ts'
 import { byteLengthOf, type DataType, dataTypes, elementCount, Tensor } from '../ir/tensor.ts'
+import { type ByteSource, inMemory, readFrom } from '../platform/byte-source.ts'
 import type { RandomAccess } from '../platform/files.ts'
-import { type ByteSource, inMemory, readFrom } from './byte-source.ts'
 import type { Field } from './dataset.ts'
 
 /** One array whose first axis counts the samples: what a dataset is put together from. */

@@ -1,7 +1,7 @@
 import { UserError } from '../ir/errors.ts'
 import type { DataType } from '../ir/tensor.ts'
+import { type ByteSource, openSource, readFrom } from '../platform/byte-source.ts'
 import type { Files } from '../platform/files.ts'
-import { type ByteSource, openSource, readFrom } from './byte-source.ts'
 import { arrayColumn, type Column } from './column.ts'
 import { columnDataset } from './column-dataset.ts'
 import type { Dataset } from './dataset.ts'

@@ -1,13 +1,13 @@
 import { UserError } from '../ir/errors.ts'
+import { openSource, peek } from '../platform/byte-source.ts'
 import type { Files } from '../platform/files.ts'
-import { openSource, peek } from './byte-source.ts'
+import { isZip } from '../platform/zip.ts'
 import { type Column, memoryColumn } from './column.ts'
 import { idxColumn, isIdx } from './idx.ts'
 import { checkLabelColumn } from './labels.ts'
 import { npyColumn } from './npy.ts'
 import { isNpy } from './npy-header.ts'
 import { defaultLabelKeys, npzColumns } from './npz.ts'
-import { isZip } from './zip.ts'
 
 /**
  * Labels of their own: an .npy or .npz file, IDX (also .gz), or a text of one whole number a line.

@@ -1,5 +1,5 @@
-import type { ByteSource } from './byte-source.ts'
-import { readFrom } from './byte-source.ts'
+import type { ByteSource } from '../platform/byte-source.ts'
+import { readFrom } from '../platform/byte-source.ts'
 import { arrayColumn, type Column } from './column.ts'
 import { columnDataset } from './column-dataset.ts'
 import type { Dataset } from './dataset.ts'

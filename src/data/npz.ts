@@ -1,11 +1,11 @@
 import { UserError } from '../ir/errors.ts'
-import type { ByteSource } from './byte-source.ts'
+import type { ByteSource } from '../platform/byte-source.ts'
+import { readZipDirectory, zipMember } from '../platform/zip.ts'
 import type { Column } from './column.ts'
 import { columnDataset } from './column-dataset.ts'
 import type { Dataset } from './dataset.ts'
 import { checkLabelColumn } from './labels.ts'
 import { npyColumn } from './npy.ts'
-import { readZipDirectory, zipMember } from './zip.ts'
 
 /** Names of the array of labels, in the order in which they are looked for. */
 export const defaultLabelKeys: readonly string[] = ['labels', 'label', 'y']

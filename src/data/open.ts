@@ -1,6 +1,7 @@
 import { UserError } from '../ir/errors.ts'
+import { openSource, peek } from '../platform/byte-source.ts'
 import type { Files } from '../platform/files.ts'
-import { openSource, peek } from './byte-source.ts'
+import { isZip } from '../platform/zip.ts'
 import { type CifarKind, cifarFilesIn, cifarKindOf, openCifar, openCifarFolder } from './cifar.ts'
 import { withLabels } from './column-dataset.ts'
 import type { Dataset } from './dataset.ts'
@@ -11,7 +12,6 @@ import { openNpy } from './npy.ts'
 import { isNpy } from './npy-header.ts'
 import { openNpz } from './npz.ts'
 import { parseShapesSpec, shapes } from './shapes.ts'
-import { isZip } from './zip.ts'
 
 export interface OpenOptions extends ImageFolderOptions {
   /** A file of labels (.npy, .npz, IDX, or text with one whole number a line) in place of those in the data. */

@@ -1,7 +1,7 @@
 import { Gunzip, Inflate } from 'fflate'
 import { UserError } from '../ir/errors.ts'
-import type { Files, RandomAccess } from '../platform/files.ts'
 import { crc32 } from './crc32.ts'
+import type { Files, RandomAccess } from './files.ts'
 
 /** Bytes that can be read from the beginning as often as wanted: a file, a part of one, or what is packed in one. */
 export interface ByteSource {
@@ -55,6 +55,17 @@ export function partSource(
   })
 }
 
+/** Bytes in memory; ranged reads are views of them. */
+export const memorySource = (name: string, bytes: Uint8Array): ByteSource =>
+  randomSource(name, bytes.length, async () => ({
+    sizeBytes: bytes.length,
+    async read(at, count) {
+      if (at + count > bytes.length) throw cutShort(name, at + count, bytes.length)
+      return bytes.subarray(at, at + count)
+    },
+    async close() {},
+  }))
+
 function randomSource(name: string, sizeBytes: number, random: () => Promise<RandomAccess>): ByteSource {
   return {
     name,
@@ -74,7 +85,7 @@ function randomSource(name: string, sizeBytes: number, random: () => Promise<Ran
 }
 
 /** A deflated byte becomes at most 1032: zlib's documentation, "maximum compression factor". */
-const maxFactor = 1032
+export const maxFactor = 1032
 
 /** A push of so many packed bytes can give 16 MiB at once, which bounds the memory that unpacking takes. */
 const packedChunkBytes = 2 ** 14

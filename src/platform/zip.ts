@@ -1,6 +1,6 @@
 import { UserError } from '../ir/errors.ts'
-import type { RandomAccess } from '../platform/files.ts'
 import { type ByteSource, inflateSource, partSource } from './byte-source.ts'
+import type { RandomAccess } from './files.ts'
 
 /** One member of a zip file. */
 export interface ZipEntry {
@@ -13,10 +13,14 @@ export interface ZipEntry {
   readonly crc: number
   /** Where its local header begins. */
   readonly offset: number
+  /** Where its record in the directory begins, from the beginning of the file, and its length. */
+  readonly directoryAt: number
+  readonly directoryBytes: number
 }
 
-const signatures = {
+export const signatures = {
   local: 0x04034b50,
+  descriptor: 0x08074b50,
   directory: 0x02014b50,
   end: 0x06054b50,
   end64: 0x06064b50,
@@ -123,14 +127,23 @@ function parseDirectory(name: string, { bytes, count, offset: end }: Directory):
     const packedBytes = value(at + 20)
     const offset = value(at + 42)
     if (offset + 30 + packedBytes > end) throw damaged(name, `its member '${member}' does not lie inside it`)
-    entries.push({ name: member, method, packedBytes, sizeBytes, crc: view.getUint32(at + 16, true), offset })
+    entries.push({
+      name: member,
+      method,
+      packedBytes,
+      sizeBytes,
+      crc: view.getUint32(at + 16, true),
+      offset,
+      directoryAt: end + at,
+      directoryBytes: next - at,
+    })
     at = next
   }
   return entries
 }
 
 /** Where the extra field number `id` begins and ends; an empty place if there is none. */
-function findExtra(view: DataView, from: number, end: number, id: number): [number, number] {
+export function findExtra(view: DataView, from: number, end: number, id: number): [number, number] {
   for (let at = from; at + 4 <= end; ) {
     const next = at + 4 + view.getUint16(at + 2, true)
     if (view.getUint16(at, true) === id) return [at + 4, Math.min(next, end)]
@@ -159,7 +172,8 @@ export async function zipMember(zip: ByteSource, entry: ZipEntry, name: string):
   return packed
 }
 
-const viewOf = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+export const viewOf = (bytes: Uint8Array): DataView =>
+  new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 
 function wide(view: DataView, at: number, name: string): number {
   const value = Number(view.getBigUint64(at, true))
@@ -167,5 +181,5 @@ function wide(view: DataView, at: number, name: string): number {
   return value
 }
 
-const damaged = (name: string, reason: string): UserError =>
+export const damaged = (name: string, reason: string): UserError =>
   new UserError(`${name} is a damaged zip file: ${reason}; fetch or save it again`)
