@@ -24,6 +24,7 @@ const floors: Readonly<Record<string, number>> = {
   measure: 4,
   rules: 5,
   commands: 6,
+  studies: 7,
   report: 7,
 }
 /** What opens the house to people and programs; may import every room. */
@@ -71,6 +72,7 @@ for (const path of files) {
 /** Folders whose index lists every unit beside it, and what defines a unit. */
 const indexes = [
   { folder: 'rules', define: 'defineRule' },
+  { folder: 'studies', define: 'defineStudy' },
   { folder: 'ops', define: 'defineOp' },
   { folder: 'ops/noises', define: 'defineNoise' },
 ]
@@ -84,7 +86,7 @@ for (const { folder, define } of indexes) {
       name.startsWith('define-')
     )
       continue
-    const isUnit = new RegExp(`export const [a-zA-Z]+ = ${define}[(]`).test(
+    const isUnit = new RegExp(`export const [a-zA-Z0-9]+ = ${define}[(<]`).test(
       readFileSync(join(source, folder, name), 'utf8'),
     )
     if (isUnit && !index.includes(`./${name}`))

@@ -7,6 +7,7 @@ import { demoCommand } from './commands/demo.ts'
 import { fixCommand } from './commands/fix.ts'
 import { measureCommand } from './commands/measure.ts'
 import { reportCommand } from './commands/report.ts'
+import { studyCommand } from './commands/study.ts'
 import type { Config } from './config.ts'
 import { type Console, openConsole } from './console.ts'
 import type { CommandDefinition } from './define-command.ts'
@@ -28,6 +29,7 @@ export const commands: readonly CommandDefinition[] = [
   fixCommand,
   compareCommand,
   reportCommand,
+  studyCommand,
   demoCommand,
 ]
 

@@ -23,6 +23,8 @@ export interface Files {
    * and then takes the name `path`. On failure the temporary file is removed and an old file stays as it was.
    */
   writeAtomic(path: string, chunks: Iterable<Uint8Array> | AsyncIterable<Uint8Array>): Promise<void>
+  /** Makes the folder, and those it lies in, where they are missing. */
+  createFolder(path: string): Promise<void>
   /** Copies a file as `writeAtomic` writes one. */
   copy(from: string, to: string): Promise<void>
   /**

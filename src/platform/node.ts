@@ -104,6 +104,10 @@ export const nodeFiles: Files = {
     await (await prepared(path, writing(chunks))).commit()
   },
 
+  async createFolder(path) {
+    await explain('create', path, fs.mkdir(path, { recursive: true }))
+  },
+
   async copy(from, to) {
     await (await prepared(to, copying(from))).commit()
   },

@@ -61,6 +61,7 @@ export function memoryFiles(contents: ReadonlyMap<string, Uint8Array>): Files {
       return isFolder ? { kind: 'folder', sizeBytes: 0 } : undefined
     },
     writeAtomic: readOnly,
+    createFolder: readOnly,
     copy: readOnly,
     writeTogether: readOnly,
     async decodeImage(bytes, { channels, width, height }) {
