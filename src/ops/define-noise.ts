@@ -1,6 +1,7 @@
 import { attributesOf, float, type GraphBuilder } from '../ir/builder.ts'
 import { type DataType, dataTypes, Tensor } from '../ir/tensor.ts'
 import type { Outcome } from './moments/points.ts'
+import type { RandomWords } from './random-words.ts'
 
 /** What one draw of a noise is shared by: nothing (every element its own), the positions of a channel, a sample, all. */
 export type Sharing = 'element' | 'channel' | 'sample' | 'batch'
@@ -45,6 +46,8 @@ export interface EmitSettings {
   readonly sharedAxes?: readonly number[] | undefined
   /** Element type of x (default float32). */
   readonly dataType?: DataType | undefined
+  /** What the graph is fed to draw from, and the shape of x; else the graph draws by itself, from the seed on. */
+  readonly fed?: { readonly words: RandomWords; readonly dims: readonly number[] } | undefined
 }
 
 /** Axes of a value with `rank` dimensions, samples first and channels second, along which a draw is shared. */
@@ -84,8 +87,40 @@ export function defineNoise<const Name extends 'ratio' | 'sigma' | 'beta'>(
     emit: (build, x, settings) =>
       definition.emit(build, x, {
         ...named(settings.value),
-        draw: drawing(build, x, settings),
+        draw: settings.fed ? drawingFrom(settings.fed, build, x, settings) : drawing(build, x, settings),
       }),
+  }
+}
+
+function drawingFrom(
+  { words, dims }: NonNullable<EmitSettings['fed']>,
+  build: GraphBuilder,
+  x: string,
+  { sharedAxes = [], dataType = 'float32' }: EmitSettings,
+): Draw {
+  const maskDims = dims.map((size, axis) => (sharedAxes.includes(axis) ? 1 : size))
+  const inTypeOfX = (value: string) =>
+    dataType === 'float32' ? value : build.op('Cast', [value], { to: dataTypes[dataType].onnx })
+  const constant = (value: number) => build.scalar(value, dataType)
+  const affine = (value: string, scale: number, shift: number) =>
+    build.add(build.mul(value, constant(scale)), constant(shift))
+  const bernoulli = (keep: number) => {
+    // Kept where the number is above this; ONNX Runtime's fastest step function.
+    const threshold = keep >= 1 ? -(2 ** 32) : 2 ** 32 * (0.5 - keep)
+    return inTypeOfX(
+      build.op('HardSigmoid', [words.draw(build, maskDims)], { alpha: float(1), beta: float(-threshold) }),
+    )
+  }
+  return {
+    constant,
+    bernoulli,
+    uniform: (low, high) =>
+      affine(inTypeOfX(words.draw(build, maskDims)), (high - low) / 2 ** 32, (low + high) / 2),
+    normal: (mean, scale) => affine(inTypeOfX(words.normal(build, maskDims)), scale, mean),
+    dropout: (ratio) => {
+      const mask = bernoulli(1 - ratio)
+      return build.mul(x, ratio < 1 ? build.mul(mask, constant(1 / (1 - ratio))) : mask)
+    },
   }
 }
 

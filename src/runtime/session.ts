@@ -13,8 +13,14 @@ export interface SessionOptions {
 export interface Session {
   readonly inputs: readonly string[]
   readonly outputs: readonly string[]
-  /** Runs the model once; outputs are in memory of their own. */
-  run(feeds: ReadonlyMap<string, Tensor>): Promise<ReadonlyMap<string, Tensor>>
+  /**
+   * Runs the model once; outputs are in memory of their own. With `fetches`, results are written into the memory of
+   * those tensors (of the type and shape of the outputs, and none of them among the feeds), and only they are computed.
+   */
+  run(
+    feeds: ReadonlyMap<string, Tensor>,
+    fetches?: ReadonlyMap<string, Tensor>,
+  ): Promise<ReadonlyMap<string, Tensor>>
   release(): Promise<void>
 }
 
@@ -35,14 +41,21 @@ export async function createSession(model: Uint8Array, options: SessionOptions =
   return {
     inputs: session.inputNames,
     outputs: session.outputNames,
-    async run(feeds) {
-      const fed: Record<string, ort.Tensor> = {}
-      for (const [input, tensor] of feeds) fed[input] = toRuntime(tensor)
+    async run(feeds, fetches) {
+      const fed = viewsOf(feeds)
       let fetched: ort.InferenceSession.ReturnType
       try {
-        fetched = await session.run(fed)
+        // The browser's engine computes in memory of its own, so results are copied from there.
+        if (fetches) fetched = await session.run(fed, writesInPlace ? viewsOf(fetches) : [...fetches.keys()])
+        else fetched = await session.run(fed)
       } catch (error) {
         throw new UserError(`ONNX Runtime failed while running ${name}: ${oneLine(error)}`)
+      }
+      if (fetches) {
+        if (!writesInPlace)
+          for (const [output, tensor] of fetches)
+            tensor.bytes.set(fromRuntime(fetched[output] as ort.Tensor).bytes)
+        return fetches
       }
       return new Map(
         session.outputNames.flatMap((output) => {
@@ -53,6 +66,14 @@ export async function createSession(model: Uint8Array, options: SessionOptions =
     },
     release: () => session.release(),
   }
+}
+
+const writesInPlace = ort.env.versions.node !== undefined
+
+function viewsOf(tensors: ReadonlyMap<string, Tensor>): Record<string, ort.Tensor> {
+  const views: Record<string, ort.Tensor> = {}
+  for (const [name, tensor] of tensors) views[name] = toRuntime(tensor)
+  return views
 }
 
 const oneLine = (error: unknown) => (error as Error).message.replace(/\s+/g, ' ').trim()

@@ -2,10 +2,12 @@ import type { Noise, Norm } from '../../analysis/facts.ts'
 import { factsOf } from '../../analysis/index.ts'
 import { attributesOf, float, GraphBuilder } from '../../ir/builder.ts'
 import { UserError } from '../../ir/errors.ts'
-import { intAttribute, keyOf, type Model, type Node } from '../../ir/model.ts'
+import { type Dim, intAttribute, keyOf, type Model, type Node } from '../../ir/model.ts'
 import { type DataType, dataTypes, isFloat } from '../../ir/tensor.ts'
 import { usesOf } from '../../ir/uses.ts'
+import type { EmitSettings } from '../../ops/define-noise.ts'
 import { noiseUnit } from '../../ops/noises/index.ts'
+import type { RandomWords } from '../../ops/random-words.ts'
 import { removeDeadNodes } from '../passes/remove-dead-nodes.ts'
 
 /**
@@ -20,9 +22,14 @@ const usesBatch = { train: true, calibrate: true, eval: false, sample: false } a
 /**
  * The model with every noise and every BatchNormalization of its main graph set to `mode`, whatever the file says.
  * Written with operators of the model's own opset (7 and up). Norms keep their keys. `seed` makes the noise
- * repeatable: each session starts the same sequence of draws.
+ * repeatable: each session starts the same sequence of draws. With `words`, noise takes its random numbers from an input
+ * of that name instead; shapes of what is perturbed must then be known.
  */
-export function toMode(model: Model, mode: Mode, { seed = 0 }: { seed?: number } = {}): Model {
+export function toMode(
+  model: Model,
+  mode: Mode,
+  { seed = 0, words }: { seed?: number; words?: RandomWords } = {},
+): Model {
   const { noises, norms, types } = factsOf(model)
   const uses = usesOf(model.graph)
   const build = new GraphBuilder(model)
@@ -36,9 +43,10 @@ export function toMode(model: Model, mode: Mode, { seed = 0 }: { seed?: number }
     const norm = normOf.get(node)
     if (noise) {
       const mask = node.opType === 'Dropout' && isRead(node.outputs[1]) ? node.outputs[1] : undefined
-      const type = types.get(noise.input)?.dataType ?? 'float32'
+      const { dataType: type = 'float32', shape } = types.get(noise.input) ?? {}
+      const fed = words && { words, dims: fixedShape(shape, noise) }
       if (noiseIsOn[mode])
-        emitNoise(build, noise, { type, mask, seed: seed * 10_007 + noises.indexOf(noise) + 1 })
+        emitNoise(build, noise, { type, mask, seed: seed * 10_007 + noises.indexOf(noise) + 1, fed })
       else {
         build.op('Identity', [noise.input], {}, noise.output)
         if (mask) emitMask(build, allTrue(build, noise.input), { type, mask })
@@ -57,7 +65,17 @@ export function toMode(model: Model, mode: Mode, { seed = 0 }: { seed?: number }
     } else build.keep(node)
   }
   const graph = { ...model.graph, nodes: build.nodes, initializers: build.initializers }
-  return removeDeadNodes({ ...model, graph })
+  const drawn = words?.size
+    ? [{ name: words.input, type: { dataType: 'int32' as const, shape: [words.size] } }]
+    : []
+  return removeDeadNodes({ ...model, graph: { ...graph, inputs: [...graph.inputs, ...drawn] } })
+}
+
+function fixedShape(shape: readonly Dim[] | undefined, { label }: Noise): number[] {
+  if (shape?.every((size) => typeof size === 'number')) return shape as number[]
+  throw new UserError(
+    `noise '${label}' acts on values of shape ${shape ? `[${shape.map((size) => size ?? '?').join(', ')}]` : 'unknown'}, expected one that is known before the model runs; export the model with fixed sizes`,
+  )
 }
 
 function emitNorm(build: GraphBuilder, norm: Norm, batch: boolean): void {
@@ -91,9 +109,10 @@ interface NoiseSettings {
   /** Name of the value that tells which elements a Dropout kept, if anything reads it. */
   readonly mask: string | undefined
   readonly seed: number
+  readonly fed: EmitSettings['fed']
 }
 
-function emitNoise(build: GraphBuilder, noise: Noise, { type, mask, seed }: NoiseSettings): void {
+function emitNoise(build: GraphBuilder, noise: Noise, { type, mask, seed, fed }: NoiseSettings): void {
   const { value, name } = noise.parameter
   if (value === undefined)
     throw new UserError(`noise '${noise.label}' cannot be switched on: its ${name} is not stored in the file`)
@@ -103,7 +122,7 @@ function emitNoise(build: GraphBuilder, noise: Noise, { type, mask, seed }: Nois
     )
   const { sharedAxes } = noise
   const emit = (x: string) =>
-    noiseUnit(noise.kind).emit(build, x, { value, seed, sharedAxes, dataType: type })
+    noiseUnit(noise.kind).emit(build, x, { value, seed, sharedAxes, dataType: type, fed })
   if (!mask) {
     build.op('Identity', [emit(noise.input)], {}, noise.output)
     return
