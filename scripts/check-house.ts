@@ -22,6 +22,7 @@ const floors: Readonly<Record<string, number>> = {
   rewrite: 3,
   runtime: 3,
   measure: 4,
+  models: 4,
   rules: 5,
   commands: 6,
   studies: 7,

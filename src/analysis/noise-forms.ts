@@ -65,6 +65,7 @@ export interface Surroundings {
   readonly scalars: Scalars
   producer(value: string): Node | undefined
   isReadOnce(value: string): boolean
+  isRead(value: string): boolean
   /** What a Dropout node does. */
   dropout(node: Node): { readonly ratio: number | undefined; readonly active: Activity }
 }
@@ -80,6 +81,11 @@ export function recognised(graph: Graph, around: Surroundings): Recognised[] {
   const found: Recognised[] = []
   for (const node of graph.nodes) {
     if (!isOnnxDomain(node.domain) || !node.outputs[0]) continue
+    const mask = maskOf(node, around)
+    if (mask) {
+      forms.set(mask.name, mask)
+      continue
+    }
     const form = formOf(node, forms, around)
     if (!form) continue
     const output = node.outputs[0]
@@ -187,6 +193,16 @@ function sourceOf(node: Node, { scalars, dropout }: Surroundings): Random | unde
     default:
       return undefined
   }
+}
+
+/** What a Dropout kept, where that alone is read of it. */
+function maskOf(node: Node, { isRead, dropout }: Surroundings): Random | undefined {
+  const [result = '', name = ''] = node.outputs
+  if (node.opType !== 'Dropout' || !isRead(name) || isRead(result)) return undefined
+  const { ratio, active } = dropout(node)
+  if (ratio === undefined) return undefined
+  const draw = { kind: 'bernoulli', id: {}, p: 1 - ratio } as const
+  return { type: 'random', draw, value: { scale: 1, shift: 0 }, active, nodes: only(node), name }
 }
 
 function scaled(form: Form, k: number, node: Node): Form {

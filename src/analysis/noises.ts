@@ -62,10 +62,12 @@ export function noisesIn(graph: Graph, opset: number, known: ReadonlyMap<string,
 function spelledOut(graph: Graph, opset: number, known: ReadonlyMap<string, Known>) {
   const scalars = scalarsOf(graph, known)
   const uses = usesOf(graph)
+  const isRead = (value: string) => uses.isOutput(value) || uses.consumers(value).length > 0
   return recognised(graph, {
     scalars,
     producer: uses.producer,
     isReadOnce: (value) => !uses.isOutput(value) && uses.consumers(value).length === 1,
+    isRead,
     dropout: (node) => ({
       ratio: ratioOf(node, opset, scalars),
       active: activityOf(node, opset, scalars),

@@ -1,0 +1,16 @@
+export { type Layer, type Step, Value } from './construction.ts'
+export {
+  type NamedFamily,
+  type NamedNetwork,
+  type NetworkFamily,
+  type NetworkOptions,
+  type Placement,
+  placementNamed,
+  placements,
+} from './define-network.ts'
+export * from './layers.ts'
+export { type BuildOptions, Network, network, type Outputs } from './network.ts'
+export { networkFamilies, parseNetwork } from './networks/index.ts'
+export { mlp } from './networks/mlp.ts'
+export { preResNet } from './networks/preresnet.ts'
+export { convNet, vgg } from './networks/vgg.ts'
