@@ -1,0 +1,32 @@
+import type { Layer } from '../topology.ts'
+import { activationLayers } from './activation.ts'
+import { convLayers } from './conv.ts'
+import type { LayerDefinition } from './define-layer.ts'
+import { denseLayers } from './dense.ts'
+import { mergeLayers } from './merge.ts'
+import { noiseLayers } from './noise.ts'
+import { normalizationLayers } from './normalization.ts'
+import { poolLayers } from './pool.ts'
+import { shapeLayers } from './shape.ts'
+
+/** Every family of Keras layers that varshift knows. */
+const families: readonly (readonly LayerDefinition[])[] = [
+  activationLayers,
+  convLayers,
+  denseLayers,
+  mergeLayers,
+  noiseLayers,
+  normalizationLayers,
+  poolLayers,
+  shapeLayers,
+]
+
+const byClass = new Map(
+  families.flat().flatMap((definition) => definition.classNames.map((name) => [name, definition] as const)),
+)
+
+/** What the class of `layer` means; undefined for custom layers. */
+export const definitionOf = (layer: Layer): LayerDefinition | undefined => byClass.get(layer.className)
+
+/** Every class of layers that varshift knows. */
+export const knownClasses = (): readonly string[] => [...byClass.keys()].sort()
