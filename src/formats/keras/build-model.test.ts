@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { uniform } from '../../ir/text.ts'
+import { uniform } from '../../ir/random.ts'
 import { buildModel } from './build-model.ts'
 import type { Json } from './config.ts'
 import { readTopology } from './topology.ts'
