@@ -132,8 +132,9 @@ export class Construction {
     const known = this.build.initializers.get(name)
     if (!known) {
       list.push(name)
-      const values = initial(dims, seedOf(this.#seed, name))
-      this.build.initializers.set(name, Tensor.float32(dims, values))
+      // Drawn when first read: whoever counts or replaces parameters does not wait for them.
+      const bytes = () => Tensor.float32(dims, initial(dims, seedOf(this.#seed, name))).bytes
+      this.build.initializers.set(name, new Tensor('float32', dims, bytes))
     } else if (!list.includes(name) || known.dims.join() !== dims.join())
       throw new UserError(
         `'${name}' has shape ${shapeText(known.dims)} and cannot be used again as ${shapeText(dims)}; give the second layer parameters of its own`,

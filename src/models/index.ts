@@ -10,7 +10,4 @@ export {
 } from './define-network.ts'
 export * from './layers.ts'
 export { type BuildOptions, Network, network, type Outputs } from './network.ts'
-export { networkFamilies, parseNetwork } from './networks/index.ts'
-export { mlp } from './networks/mlp.ts'
-export { preResNet } from './networks/preresnet.ts'
-export { convNet, vgg } from './networks/vgg.ts'
+export * from './networks/index.ts'

@@ -1,18 +1,38 @@
 import { expect, test } from 'vitest'
 import { factsOf } from '../../analysis/index.ts'
 import { usesOf } from '../../ir/uses.ts'
-import { convNet, mlp, networkFamilies, parseNetwork, placementNamed, preResNet, vgg } from '../index.ts'
+import {
+  autoencoder,
+  convNet,
+  denseNet,
+  mlp,
+  networkFamilies,
+  parseNetwork,
+  placementNamed,
+  preResNet,
+  resNet,
+  resNeXt,
+  vgg,
+  wideResNet,
+} from '../index.ts'
 
-/** Parameters, in thousands, by count of the definition or as the source prints them. */
-const counts: Readonly<Record<string, number>> = {
-  // He et al., arXiv:1512.03385, table 6: 0.27 M and 1.7 M; Li et al., arXiv:1801.05134: 1.70 M.
-  'preresnet-20': 272.282,
-  'preresnet-110': 1730.522,
-  'preresnet-164-bottleneck': 1703.258,
-}
+/** Parameters in millions and norms, as the sources (and PyTorch, for ResNet-50) count them. */
+const counts: readonly [name: string, millions: number, norms: number | undefined, source: string][] = [
+  ['preresnet-20', 0.27, undefined, 'arXiv:1512.03385, table 6'],
+  ['preresnet-110', 1.7, undefined, 'arXiv:1512.03385, table 6'],
+  ['preresnet-164-bottleneck', 1.7, 163, 'arXiv:1801.05134, where it is called PreResNet-110'],
+  ['resnext-29-8x64', 34.43, 31, 'arXiv:1801.05134'],
+  ['wrn-16-4', 2.7, undefined, 'arXiv:1605.07146, table 4'],
+  ['wrn-28-10', 36.48, 25, 'arXiv:1801.05134'],
+  ['densenet-bc-100-12', 0.77, 99, 'arXiv:1801.05134'],
+  ['resnet-50', 25.557032, 53, 'PyTorch'],
+]
 
-test.each(Object.entries(counts))('%s has %d thousand parameters', (name, thousands) => {
-  expect(parseNetwork(name).build().parameterCount).toBe(thousands * 1000)
+test.each(counts)('%s has %d million parameters', (name, millions, norms) => {
+  const made = parseNetwork(name).build()
+  const digits = String(millions).split('.')[1]!.length
+  expect((made.parameterCount / 1e6).toFixed(digits)).toBe(millions.toFixed(digits))
+  if (norms) expect(factsOf(made.model).norms).toHaveLength(norms)
 })
 
 test.each(networkFamilies.flatMap(({ examples }) => examples))('%s is a name', (name) => {
@@ -20,16 +40,23 @@ test.each(networkFamilies.flatMap(({ examples }) => examples))('%s is a name', (
 })
 
 const dropout = { kind: 'dropout', value: 0.5 }
+const input = [3, 8, 8]
 const small = {
-  convnet: (options: object) => convNet.build({ widths: [4, 8] }, { input: [1, 8, 8], ...options }),
+  autoencoder: (options: object) => autoencoder.build({ sizes: [6, 5, 2] }, options),
+  convnet: (options: object) => convNet.build({ widths: [4, 8] }, { input, ...options }),
+  'densenet-bc': (options: object) => denseNet.build({ depth: 10, growth: 4 }, { input, ...options }),
   mlp: (options: object) => mlp.build({ sizes: [6, 8, 8, 3] }, options),
-  preresnet: (options: object) => preResNet.build({ depth: 8, width: 4 }, { input: [3, 8, 8], ...options }),
+  preresnet: (options: object) => preResNet.build({ depth: 8, width: 4 }, { input, ...options }),
   'preresnet-bottleneck': (options: object) =>
-    preResNet.build({ depth: 11, width: 4, bottleneck: true }, { input: [3, 8, 8], ...options }),
+    preResNet.build({ depth: 11, width: 4, bottleneck: true }, { input, ...options }),
+  resnet: (options: object) => resNet.build({ depth: 50, width: 2 }, { input: [3, 32, 32], ...options }),
+  resnext: (options: object) =>
+    resNeXt.build({ depth: 11, cardinality: 2, groupWidth: 2, width: 4 }, { input, ...options }),
   vgg: (options: object) => vgg.build({ depth: 11, width: 2 }, options),
+  wrn: (options: object) => wideResNet.build({ depth: 10, widen: 2, width: 2 }, { input, ...options }),
 }
 
-test.each(Object.entries(small))('%s has its noise where the placement says', (_, build) => {
+test.each(Object.entries(small))('%s has its noise where the placement says', (name, build) => {
   const around = (placement: string) => {
     const { model } = build({ noise: dropout, placement: placementNamed(placement) })
     const uses = usesOf(model.graph)
@@ -38,12 +65,19 @@ test.each(Object.entries(small))('%s has its noise where the placement says', (_
       return [uses.producer(input)?.opType, ...uses.consumers(output).map(({ opType }) => opType)]
     })
   }
-  for (const neighbours of around('before-norm'))
+  const beforeNorm = around('before-norm')
+  expect(beforeNorm.length).toBeGreaterThan(0)
+  for (const neighbours of beforeNorm)
     expect(neighbours).toEqual([expect.stringMatching(/Conv|Gemm/), 'BatchNormalization'])
-  for (const neighbours of around('before-weight'))
-    expect(neighbours).toEqual([expect.stringMatching(/Relu|MaxPool/), expect.stringMatching(/Conv|Gemm/)])
-  expect(around('b')).toEqual(around('before-weight'))
-  expect(around('after-last-norm').map((neighbours) => neighbours.at(-1))).toEqual(['Gemm'])
+  const beforeWeight = around('b')
+  expect(beforeWeight.length).toBeGreaterThan(0)
+  for (const neighbours of beforeWeight)
+    expect(neighbours).toEqual([
+      expect.stringMatching(/Relu|Sigmoid|MaxPool/),
+      expect.stringMatching(/Conv|Gemm/),
+    ])
+  if (name !== 'autoencoder')
+    expect(around('after-last-norm').map((neighbours) => neighbours.at(-1))).toEqual(['Gemm'])
   expect(factsOf(build({}).model).noises).toEqual([])
 })
 
