@@ -23,6 +23,7 @@ const floors: Readonly<Record<string, number>> = {
   runtime: 3,
   measure: 4,
   models: 4,
+  train: 5,
   rules: 5,
   commands: 6,
   studies: 7,

@@ -1,4 +1,5 @@
 import type { GraphBuilder } from '../ir/builder.ts'
+import { randomBits } from '../ir/random.ts'
 import { dataTypes, elementCount, Tensor } from '../ir/tensor.ts'
 import { normalBelow } from './moments/normal.ts'
 
@@ -96,19 +97,8 @@ function normalTable(): Float64Array {
   return values.map((z) => z / deviation)
 }
 
-/**
- * Fills `words` with random numbers that depend on `seed` and `step` only: the finalizer of MurmurHash3 (Appleby,
- * public domain) over a counter, keyed twice.
- */
+/** Fills `words` with random numbers that depend on `seed` and `step` only. */
 export function fillWords(words: Int32Array, seed: number, step: number): void {
-  const first = finalize(Math.imul(seed, 0x9e3779b1) ^ finalize(Math.imul(step + 1, 0x85ebca77)))
-  const second = finalize(first ^ Math.imul(step, 0xc2b2ae3d) ^ 0x27d4eb2f)
-  for (let i = 0; i < words.length; i++) words[i] = finalize(finalize(i + first) ^ second)
-}
-
-/** Mixes the 32 bits of a whole number thoroughly; one to one. */
-export function finalize(word: number): number {
-  let h = Math.imul(word ^ (word >>> 16), 0x85ebca6b)
-  h = Math.imul(h ^ (h >>> 13), 0xc2b2ae35)
-  return h ^ (h >>> 16)
+  const draw = randomBits(seed, step, 0)
+  for (let i = 0; i < words.length; i++) words[i] = draw()
 }
