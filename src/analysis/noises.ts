@@ -11,6 +11,7 @@ import {
 } from '../ir/model.ts'
 import { usesOf } from '../ir/uses.ts'
 import type { Known } from '../ops/define-op.ts'
+import { noiseOfCall } from '../ops/noise-call.ts'
 import { noiseUnit } from '../ops/noises/index.ts'
 import type { Noise } from './facts.ts'
 import { knownValues } from './infer-types.ts'
@@ -20,7 +21,7 @@ import { sharingOf } from './sharing.ts'
 
 const memo = new WeakMap<Model, readonly Noise[]>()
 
-/** The noises of the model's main graph, in its order: Dropout nodes, and those that a few nodes spell out. */
+/** The noises of the model's main graph, in its order: those that one node stands for, and those that a few nodes spell out. */
 export function noisesOf(model: Model): readonly Noise[] {
   const known = memo.get(model)
   if (known) return known
@@ -36,20 +37,22 @@ export function noisesIn(graph: Graph, opset: number, known: ReadonlyMap<string,
   const insideOthers = new Set(applied.flatMap(({ nodes }) => [...nodes]))
   const found = applied.map((application) => noiseOf(application, graph, known))
   for (const node of graph.nodes) {
-    if (node.opType !== 'Dropout' || !isOnnxDomain(node.domain) || insideOthers.has(node)) continue
+    const kind = noiseOfCall(node)
+    if (kind === undefined || insideOthers.has(node)) continue
     const [input, output] = [node.inputs[0], node.outputs[0]]
     // Dropout of a constant that no mask comes of is no noise on anything.
     if (!input || !output || scalars(input) !== undefined) continue
-    const ratio = tidy(ratioOf(node, opset, scalars))
+    const unit = noiseUnit(kind)
+    const value = tidy(parameterOf(node, opset, scalars))
     found.push({
       input,
       output,
       key: keyOf(node),
       label: labelOf(node),
-      kind: 'dropout',
+      kind,
       nodes: [node],
-      parameter: { name: 'ratio', value: ratio },
-      relativeVariance: ratio === undefined ? undefined : noiseUnit('dropout').relativeVariance(ratio),
+      parameter: { name: unit.parameter.name, value },
+      relativeVariance: value === undefined ? undefined : unit.relativeVariance(value),
       sharing: 'element',
       sharedAxes: [],
       active: activityOf(node, opset, scalars),
@@ -69,7 +72,7 @@ function spelledOut(graph: Graph, opset: number, known: ReadonlyMap<string, Know
     isReadOnce: (value) => !uses.isOutput(value) && uses.consumers(value).length === 1,
     isRead,
     dropout: (node) => ({
-      ratio: ratioOf(node, opset, scalars),
+      ratio: parameterOf(node, opset, scalars),
       active: activityOf(node, opset, scalars),
     }),
   })
@@ -110,9 +113,9 @@ function tidy<V extends number | undefined>(value: V): V {
   return (value === undefined ? value : Number(value.toPrecision(7))) as V
 }
 
-/** An input since opset 12 (default 0.5), an attribute before. */
-function ratioOf(node: Node, opset: number, scalars: Scalars): number | undefined {
-  if (opset < 12) return floatAttribute(node, 'ratio') ?? 0.5
+/** An input; Dropout's is optional (0.5), and an attribute before opset 12. */
+function parameterOf(node: Node, opset: number, scalars: Scalars): number | undefined {
+  if (opset < 12 && isOnnxDomain(node.domain)) return floatAttribute(node, 'ratio') ?? 0.5
   const value = node.inputs[1]
   return value ? scalars(value) : 0.5
 }
@@ -122,8 +125,10 @@ function ratioOf(node: Node, opset: number, scalars: Scalars): number | undefine
  * runtime; since 12 an input says it (default: it does not).
  */
 function activityOf(node: Node, opset: number, scalars: Scalars): Noise['active'] {
-  if (opset < 7) return intAttribute(node, 'is_test') === 1 ? 'never' : 'always'
-  if (opset < 12) return 'never'
+  if (isOnnxDomain(node.domain)) {
+    if (opset < 7) return intAttribute(node, 'is_test') === 1 ? 'never' : 'always'
+    if (opset < 12) return 'never'
+  }
   const value = node.inputs[2]
   if (!value) return 'never'
   const mode = scalars(value)

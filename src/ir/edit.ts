@@ -1,13 +1,16 @@
 import { namesIn } from './builder.ts'
 import { UserError } from './errors.ts'
 import { type Graph, isOnnxDomain, keyOf, type Model, type Node } from './model.ts'
+import { type NoiseEdit, noiseChanges, withFunctions } from './noise-edit.ts'
 import { elementCount, hasNumbers, Tensor } from './tensor.ts'
 import { usesOf, valuesReadBy } from './uses.ts'
 
 /**
- * One change to a model's numbers. `ir` applies it to the Model, a format applies it to its own container.
+ * One change to a model. `ir` applies it to the Model, a format applies it to its own container.
  */
-export type Edit = SetRunningStatistics | SetTensor
+export type Edit = SetRunningStatistics | SetTensor | NoiseEdit
+
+export type { InsertNoise, NoiseEdit, NoiseNode, ReplaceNoise } from './noise-edit.ts'
 
 export interface SetRunningStatistics {
   readonly kind: 'set-running-statistics'
@@ -45,33 +48,45 @@ export interface TensorChange {
   readonly split: { readonly node: Node; readonly inputIndex: number; readonly name: string } | undefined
 }
 
+/** The edits that put or take noises. */
+export const noiseEdits = (edits: readonly Edit[]): NoiseEdit[] =>
+  edits.filter((edit) => edit.kind === 'replace-noise' || edit.kind === 'insert-noise')
+
 /** The model with the edits applied; the model given is left as it was. */
 export function applyEdits(model: Model, edits: readonly Edit[]): Model {
   if (edits.length === 0) return model
   const initializers = new Map(model.graph.initializers)
   const inputs = [...model.graph.inputs]
-  const renamed = new Map<Node, string[]>()
+  const add = (name: string, tensor: Tensor) => {
+    initializers.set(name, tensor)
+    if (initializersAreInputs(model))
+      inputs.push({ name, type: { dataType: tensor.dataType, shape: tensor.dims } })
+  }
+  const noise = noiseChanges(model, noiseEdits(edits))
+  for (const [name, tensor] of noise.initializers) add(name, tensor)
+  const renamed = new Map([...noise.renamed].map(([key, names]) => [key, new Map(names)]))
   const constants = new Map<string, Tensor>()
   for (const { value, tensor, split } of tensorChanges(model.graph, edits)) {
     if (split) {
-      initializers.set(split.name, tensor)
-      if (initializersAreInputs(model))
-        inputs.push({ name: split.name, type: { dataType: tensor.dataType, shape: tensor.dims } })
-      const names = renamed.get(split.node) ?? [...split.node.inputs]
-      names[split.inputIndex] = split.name
-      renamed.set(split.node, names)
+      add(split.name, tensor)
+      const names = renamed.get(keyOf(split.node)) ?? new Map<number, string>()
+      renamed.set(keyOf(split.node), names.set(split.inputIndex, split.name))
     } else if (initializers.has(value)) initializers.set(value, tensor)
     else constants.set(value, tensor)
   }
-  const nodes = model.graph.nodes.map((node) => {
-    const names = renamed.get(node)
-    if (names) return { ...node, inputs: names }
+  const changed = (node: Node): Node => {
+    const names = renamed.get(keyOf(node))
+    if (names) return { ...node, inputs: node.inputs.map((input, i) => names.get(i) ?? input) }
     const tensor = constants.get(keyOf(node))
     return tensor
       ? { ...node, attributes: new Map([...node.attributes, ['value', { type: 'tensor', value: tensor }]]) }
       : node
+  }
+  const nodes = model.graph.nodes.flatMap((node) => {
+    const key = keyOf(node)
+    return [...(noise.before.get(key) ?? []), ...(noise.replaced.get(key) ?? [changed(node)])]
   })
-  return { ...model, graph: { ...model.graph, inputs, nodes: nodes as Node[], initializers } }
+  return withFunctions({ ...model, graph: { ...model.graph, inputs, nodes, initializers } }, noise.functions)
 }
 
 /** Before IR version 4 every initializer has to be listed among the inputs too. */

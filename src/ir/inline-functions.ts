@@ -13,18 +13,21 @@ import {
 
 /**
  * The model with every call of a local function replaced by what the function does, so that everything else sees one
- * flat graph. Values inside get fresh names; labels are prefixed with the caller's.
+ * flat graph. Values inside get fresh names; labels are prefixed with the caller's. Functions that `stays` names are
+ * left: others know what they mean.
  * Throws a UserError if functions call each other in a circle, or amount to more than any network.
  */
-export function inlineFunctions(model: Model): Model {
-  if (model.functions.length === 0) return model
-  const functions = new Map(model.functions.map((f) => [identity(f.domain, f.name), f]))
+export function inlineFunctions(model: Model, stays: (f: LocalFunction) => boolean = () => false): Model {
+  const kept = model.functions.filter(stays)
+  const others = model.functions.filter((f) => !kept.includes(f))
+  if (others.length === 0) return model
+  const functions = new Map(others.map((f) => [identity(f.domain, f.name), f]))
   refuseEndless(model.graph, functions)
   const inliner = new Inliner(functions, namesOf(model.graph))
   const opsets = new Map(model.opsets)
-  for (const f of model.functions)
+  for (const f of others)
     for (const [domain, version] of f.opsets) if (!opsets.has(domain)) opsets.set(domain, version)
-  return { ...model, opsets, graph: inliner.graph(model.graph), functions: [] }
+  return { ...model, opsets, graph: inliner.graph(model.graph), functions: kept }
 }
 
 const identity = (domain: string, name: string) => `${isOnnxDomain(domain) ? '' : domain}:${name}`

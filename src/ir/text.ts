@@ -305,7 +305,8 @@ function printGraph(graph: Graph, indent: string, maxElements: number): string {
   ].join('\n')
 }
 
-function printFunction(f: LocalFunction, maxElements: number): string {
+/** The function in the text form. */
+export function printFunction(f: LocalFunction, maxElements = 16): string {
   const attributes = f.attributes.length ? ` <${f.attributes.join(', ')}>` : ''
   return [
     `<domain: ${JSON.stringify(f.domain)}, opset_import: [${printOpsets(f.opsets)}]>`,

@@ -1,4 +1,5 @@
 import { inlineFunctions } from '../../ir/inline-functions.ts'
+import { isNoiseFunction } from '../../ops/noise-call.ts'
 import { defineFormat } from '../define-format.ts'
 import { FolderOfModel } from './external.ts'
 import { readModel } from './read.ts'
@@ -17,7 +18,7 @@ export const onnx = defineFormat({
     const folder = new FolderOfModel(files, path)
     const { model: stored, locations } = readModel(bytes, folder)
     await folder.check()
-    const model = inlineFunctions(stored)
+    const model = inlineFunctions(stored, isNoiseFunction)
     return {
       path,
       sizeBytes: bytes.length,

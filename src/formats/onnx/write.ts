@@ -1,15 +1,18 @@
-import { type Edit, initializersAreInputs, tensorChanges } from '../../ir/edit.ts'
+import { type Edit, initializersAreInputs, noiseEdits, tensorChanges } from '../../ir/edit.ts'
 import { UserError } from '../../ir/errors.ts'
 import {
   type Attribute,
   type Graph,
+  keyOf,
+  type LocalFunction,
   labelOf,
   type Model,
   type Node,
   type TensorType,
   type ValueInfo,
 } from '../../ir/model.ts'
-import { dataTypes } from '../../ir/tensor.ts'
+import { noiseChanges, withFunctions } from '../../ir/noise-edit.ts'
+import { dataTypes, type Tensor } from '../../ir/tensor.ts'
 import type { Locations } from './read.ts'
 import * as schema from './schema.ts'
 import { replaceContents, writeTensor } from './tensor.ts'
@@ -34,8 +37,27 @@ export function applyToFile(
     if (field.number === schema.graph.node) nodes.set(field.start, field)
   }
   const replacements = new Map<number, Replacement>()
-  const renames = new Map<Field, Map<number, string>>()
+  const replace = ({ start, end }: Field, records: Uint8Array) =>
+    replacements.set(start, { start, end, records })
+  // A node that came out of a function has its record there, where all calls of the function share it.
+  const recordOf = (node: Node): Field => {
+    const record = nodes.get(node.origin?.byteOffset ?? -1)
+    if (record) return record
+    throw new UserError(
+      `'${labelOf(node)}' lies inside a function of the model and cannot be changed alone; export the model without local functions`,
+    )
+  }
   const added = new MessageWriter()
+  const addInitializer = (name: string, tensor: Tensor) => {
+    added.message(schema.graph.initializer, (out) => writeTensor(out, name, tensor))
+    if (initializersAreInputs(model)) {
+      const type = { dataType: tensor.dataType, shape: tensor.dims }
+      added.message(schema.graph.input, (out) => writeValueInfo(out, { name, type }))
+    }
+  }
+  const noise = noiseChanges(model, noiseEdits(edits))
+  for (const [name, tensor] of noise.initializers) addInitializer(name, tensor)
+  const renames = new Map([...noise.renamed].map(([key, names]) => [key, new Map(names)]))
   for (const { value, tensor, split } of tensorChanges(model.graph, edits)) {
     if (!split) {
       const record = locations.tensors.get(value)
@@ -43,45 +65,52 @@ export function applyToFile(
         throw new UserError(
           `'${value}' is held inside a function of the model and cannot be replaced; export the model without local functions`,
         )
-      replacements.set(record.start, {
-        start: record.start,
-        end: record.end,
-        records: replaceContents(bytes, record, tensor),
-      })
+      replace(record, replaceContents(bytes, record, tensor))
       continue
     }
-    // A node that came out of a function has its record there, where all calls of the function share it.
-    const { node, inputIndex, name } = split
-    const record = nodes.get(node.origin?.byteOffset ?? -1)
-    if (!record)
-      throw new UserError(
-        `'${labelOf(node)}' shares its running statistics ('${value}') with other layers and lies inside a function of the model; export the model without local functions`,
-      )
-    added.message(schema.graph.initializer, (out) => writeTensor(out, name, tensor))
-    if (initializersAreInputs(model))
-      added.message(schema.graph.input, (out) =>
-        writeValueInfo(out, {
-          name,
-          type: { dataType: tensor.dataType, shape: tensor.dims },
-        }),
-      )
-    const inputs = renames.get(record) ?? new Map<number, string>()
-    inputs.set(inputIndex, name)
-    renames.set(record, inputs)
+    addInitializer(split.name, tensor)
+    const names = renames.get(keyOf(split.node)) ?? new Map<number, string>()
+    renames.set(keyOf(split.node), names.set(split.inputIndex, split.name))
   }
-  for (const [field, inputs] of renames)
-    replacements.set(field.start, {
-      start: field.start,
-      end: field.end,
-      records: renameInputs(bytes, field, inputs),
-    })
+  for (const node of model.graph.nodes) {
+    const key = keyOf(node)
+    const [instead, before, names] = [noise.replaced.get(key), noise.before.get(key), renames.get(key)]
+    if (!instead && !before && !names) continue
+    const record = recordOf(node)
+    const own = instead
+      ? nodeRecords(instead)
+      : names
+        ? renameInputs(bytes, record, names)
+        : bytes.subarray(record.start, record.end)
+    replace(record, concat([nodeRecords(before ?? []), own]))
+  }
   const records = concat(added.finish())
   if (records.length > 0 && first) {
     // Behind the first field of the graph.
     const own = replacements.get(first.start)?.records ?? bytes.subarray(first.start, first.end)
-    replacements.set(first.start, { start: first.start, end: first.end, records: concat([own, records]) })
+    replace(first, concat([own, records]))
   }
-  return splice(bytes, [...replacements.values()])
+  if (noise.functions.length === 0) return splice(bytes, [...replacements.values()])
+  const { irVersion } = withFunctions(model, noise.functions)
+  for (const field of fieldsOf(bytes))
+    if (field.number === schema.model.irVersion)
+      replace(field, concat(new MessageWriter().int(schema.model.irVersion, irVersion).finish()))
+  return [...splice(bytes, [...replacements.values()]), ...functionRecords(noise.functions, model)]
+}
+
+function nodeRecords(nodes: readonly Node[]): Uint8Array {
+  const out = new MessageWriter()
+  for (const node of nodes) out.message(schema.graph.node, (inner) => writeNode(inner, node))
+  return concat(out.finish())
+}
+
+/** Fields of a model that define the functions and import their domains, where the model does not yet. */
+function functionRecords(functions: readonly LocalFunction[], { opsets }: Model): Uint8Array[] {
+  const out = new MessageWriter()
+  for (const domain of new Set(functions.map((f) => f.domain)))
+    if (!opsets.has(domain)) writeOpset(out, schema.model.opsetImport, domain, 1)
+  for (const f of functions) out.message(schema.model.functions, (inner) => writeFunction(inner, f))
+  return out.finish()
 }
 
 function graphOf(bytes: Uint8Array): Field {
@@ -106,24 +135,25 @@ export function encodeModel(model: Model): Uint8Array {
   out.int(schema.model.irVersion, model.irVersion).string(schema.model.producerName, 'varshift')
   for (const [domain, version] of model.opsets) writeOpset(out, schema.model.opsetImport, domain, version)
   out.message(schema.model.graph, (inner) => writeGraph(inner, model.graph))
-  for (const f of model.functions)
-    out.message(schema.model.functions, (inner) => {
-      const s = schema.localFunction
-      inner.string(s.name, f.name).string(s.domain, f.domain)
-      for (const value of f.inputs) inner.string(s.input, value)
-      for (const value of f.outputs) inner.string(s.output, value)
-      for (const name of f.attributes) inner.string(s.attribute, name)
-      for (const [name, value] of f.defaults)
-        inner.message(s.attributeProto, (a) => writeAttribute(a, name, value))
-      for (const node of f.nodes) inner.message(s.node, (n) => writeNode(n, node))
-      for (const [domain, version] of f.opsets) writeOpset(inner, s.opsetImport, domain, version)
-    })
+  for (const f of model.functions) out.message(schema.model.functions, (inner) => writeFunction(inner, f))
   const size = out.finish().reduce((sum, chunk) => sum + chunk.length, 0)
   if (size >= 2 ** 31)
     throw new UserError(
       `the model takes ${(size / 2 ** 30).toFixed(1)} GiB in memory; ONNX Runtime takes at most 2 GiB this way`,
     )
   return concat(out.finish())
+}
+
+function writeFunction(out: MessageWriter, f: LocalFunction): void {
+  const s = schema.localFunction
+  out.string(s.name, f.name).string(s.domain, f.domain)
+  for (const value of f.inputs) out.string(s.input, value)
+  for (const value of f.outputs) out.string(s.output, value)
+  for (const name of f.attributes) out.string(s.attribute, name)
+  for (const [name, value] of f.defaults)
+    out.message(s.attributeProto, (inner) => writeAttribute(inner, name, value))
+  for (const node of f.nodes) out.message(s.node, (inner) => writeNode(inner, node))
+  for (const [domain, version] of f.opsets) writeOpset(out, s.opsetImport, domain, version)
 }
 
 function writeOpset(out: MessageWriter, field: number, domain: string, version: number): void {
