@@ -40,7 +40,7 @@ export async function recalibrated(
     ...options,
     onProgress: phase(options, 're-estimating the running statistics'),
   })
-  let edits = recalibrate.plan({ facts, statistics: first.moments })
+  let edits = recalibrate.plan({ model, facts, statistics: first.moments, choices: {} })
   let best: { ratio: number; repaired: Omit<Recalibrated, 'passes' | 'largestRatios'> } | undefined
   const largestRatios: number[] = []
   for (let pass = 1; ; pass++) {
@@ -52,7 +52,7 @@ export async function recalibrated(
     })
     if (after.measurement.partial)
       throw new UserError('stopped before the repair was done; nothing was written')
-    const next = recalibrate.plan({ facts, statistics: after.moments })
+    const next = recalibrate.plan({ model, facts, statistics: after.moments, choices: {} })
     const ratio = largestChange(edits, next)
     largestRatios.push(ratio)
     if (!best || ratio < best.ratio) best = { ratio, repaired: { edits, model: repaired, after } }

@@ -12,12 +12,16 @@ import * as schema from '../../src/formats/onnx/schema.ts'
 import { type Field, fieldsOf, MessageWriter, payload, text } from '../../src/formats/onnx/wire.ts'
 import { openModel, readModelBytes } from '../../src/formats/open-model.ts'
 import { applyEdits, type Edit, type SetRunningStatistics } from '../../src/ir/edit.ts'
+import { UserError } from '../../src/ir/errors.ts'
 import { type Attribute, type Graph, type Model, opsetOf } from '../../src/ir/model.ts'
 import { uniform } from '../../src/ir/random.ts'
 import { Tensor } from '../../src/ir/tensor.ts'
 import { parseModel } from '../../src/ir/text.ts'
 import { nodeFiles } from '../../src/platform/node.ts'
 import { type Mode, toMode } from '../../src/rewrite/modes/mode.ts'
+import { gaussian } from '../../src/rewrite/repairs/gaussian.ts'
+import { moveDropoutAfterLastNorm } from '../../src/rewrite/repairs/move-dropout-after-last-norm.ts'
+import { uout } from '../../src/rewrite/repairs/uout.ts'
 import { createSession } from '../../src/runtime/session.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'varshift-formats-'))
@@ -172,6 +176,30 @@ async function expectRoundTrip(file: ModelFile, edits: readonly Edit[]): Promise
   return written
 }
 
+/** Repairs that change noises leave a file that runs, and eval mode as it was; with other edits they go together. */
+async function expectNoiseRepairs(file: ModelFile, others: readonly Edit[]): Promise<void> {
+  const { model } = file
+  for (const repair of [uout, gaussian, moveDropoutAfterLastNorm]) {
+    let edits: Edit[]
+    try {
+      edits = repair.plan({ model, facts: factsOf(model), statistics: new Map(), choices: {} })
+    } catch (error) {
+      expect(error).toBeInstanceOf(UserError)
+      continue
+    }
+    if (edits.length === 0) continue
+    await expectRoundTrip(file, [...others, ...edits])
+    const written = await expectRoundTrip(file, edits)
+    await (await createSession(written)).release()
+    const { noises, paths } = factsOf((await readAgain(written, file)).model)
+    if (repair === moveDropoutAfterLastNorm) expect(paths).toEqual([])
+    else for (const { noise } of paths) expect(noise.kind).toBe(repair.id)
+    expect(noises.length).toBeGreaterThan(0)
+    repaired++
+  }
+}
+let repaired = 0
+
 describe('recorded files', () => {
   const root = fileURLToPath(new URL('../oracle/', import.meta.url))
   const paths = readdirSync(root, { recursive: true, encoding: 'utf8' })
@@ -180,6 +208,8 @@ describe('recorded files', () => {
     .sort()
 
   test('there are some', () => expect(paths.length).toBeGreaterThan(60))
+
+  afterAll(() => expect(repaired).toBeGreaterThan(20))
 
   for (const path of paths)
     test(relative(root, path), async () => {
@@ -206,6 +236,7 @@ describe('recorded files', () => {
       const own = all.filter((edit) => !isSetTwice(file.model, edit, all))
       expect(own.length).toBeGreaterThan(0)
       await expectRoundTrip(file, own)
+      await expectNoiseRepairs(file, own)
     })
 })
 

@@ -1,5 +1,6 @@
 import type { Facts } from '../../analysis/facts.ts'
-import type { SetRunningStatistics } from '../../ir/edit.ts'
+import type { Edit } from '../../ir/edit.ts'
+import type { Model } from '../../ir/model.ts'
 
 /** Mean and biased variance that a norm should store, C numbers each. */
 export interface TargetStatistics {
@@ -7,13 +8,25 @@ export interface TargetStatistics {
   readonly variance: Float64Array
 }
 
-export interface RepairContext {
-  readonly facts: Facts
-  /** By key of the norm. */
-  readonly statistics: ReadonlyMap<string, TargetStatistics>
+/** What a person chose; a repair reads what concerns it. */
+export interface RepairChoices {
+  /** Parameter of the new noise: dropped share, half-width beta or standard deviation sigma. */
+  readonly parameter?: number | undefined
+  /** Choose each parameter so that the layers that it reaches shift by this predicted ratio, above 1. */
+  readonly targetRatio?: number | undefined
+  /** Where the one Dropout goes: in front of the last weight layer, or of the global pooling before it. */
+  readonly position?: 'before-classifier' | 'before-global-pool' | undefined
 }
 
-export interface Repair {
+export interface RepairContext {
+  readonly model: Model
+  readonly facts: Facts
+  /** By key of the norm; empty for a repair that needs none. */
+  readonly statistics: ReadonlyMap<string, TargetStatistics>
+  readonly choices: RepairChoices
+}
+
+export interface Repair<E extends Edit = Edit> {
   /** An imperative. */
   readonly id: string
   /** Ids of the rules whose findings it mends. */
@@ -21,7 +34,8 @@ export interface Repair {
   /** Which mode's outputs it leaves as they were. */
   readonly preserves: 'both' | 'inference' | 'training' | 'neither'
   readonly needs: 'nothing' | 'data' | 'training'
-  plan(context: RepairContext): SetRunningStatistics[]
+  /** Throws a UserError with the reason and the node where it cannot be done. No edits: there is nothing to mend. */
+  plan(context: RepairContext): E[]
 }
 
-export const defineRepair = (repair: Repair): Repair => repair
+export const defineRepair = <E extends Edit = Edit>(repair: Repair<E>): Repair<E> => repair

@@ -1,4 +1,5 @@
 import type { Norm } from '../../analysis/facts.ts'
+import type { SetRunningStatistics } from '../../ir/edit.ts'
 import { defineRepair, type TargetStatistics } from './define-repair.ts'
 
 /**
@@ -10,7 +11,7 @@ import { defineRepair, type TargetStatistics } from './define-repair.ts'
  *
  * Source: Li et al., arXiv:1801.05134, section 4.3; docs/theory.md, "Behind".
  */
-export const recalibrate = defineRepair({
+export const recalibrate = defineRepair<SetRunningStatistics>({
   id: 'recalibrate',
   answers: [
     'dropout-before-batch-norm',

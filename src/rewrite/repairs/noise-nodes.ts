@@ -1,0 +1,70 @@
+import type { Noise } from '../../analysis/facts.ts'
+import type { NoiseNode, ReplaceNoise } from '../../ir/edit.ts'
+import { UserError } from '../../ir/errors.ts'
+import { keyOf, type Model, opsetOf } from '../../ir/model.ts'
+import { usesOf } from '../../ir/uses.ts'
+import { noiseCall, noiseFunction } from '../../ops/noise-call.ts'
+import { noiseUnit } from '../../ops/noises/index.ts'
+import type { RepairContext } from './define-repair.ts'
+
+/** The noises that reach a BatchNormalization, whatever lies between. */
+export const exposed = ({ facts }: RepairContext): readonly Noise[] => {
+  const reaching = new Set(facts.paths.map(({ noise }) => noise.key))
+  return facts.noises.filter(({ key }) => reaching.has(key))
+}
+
+/** A node for that noise. Throws a UserError if the parameter is out of its range. */
+export function noiseNode(
+  model: Model,
+  kind: string,
+  parameter: number,
+  { training, label }: { readonly training: boolean | string; readonly label: string },
+): NoiseNode {
+  const unit = noiseUnit(kind)
+  const { name, min, max } = unit.parameter
+  if (!(parameter >= min && parameter <= max && Number.isFinite(parameter)))
+    throw new UserError(`${kind} takes a ${name} from ${min} to ${max}, got ${parameter}`)
+  const call = noiseCall(kind)
+  if (!call) throw new RangeError(`no node stands for the noise '${kind}'`)
+  const definition = noiseFunction(call.opType, opsetOf(model))
+  return { noise: kind, ...call, parameter, training, label, definition }
+}
+
+/** When a noise that takes the place of `noise` acts: just as that did. */
+export function trainingOf(noise: Noise, model: Model): boolean | string {
+  const last = noise.nodes.at(-1)!
+  const switched = noise.nodes.length === 1 && opsetOf(model) >= 12 ? last.inputs[2] : undefined
+  if (switched) return switched
+  if (noise.active !== 'dynamic') return noise.active === 'always'
+  throw new UserError(
+    `'${noise.label}' is switched by a value inside a few nodes and cannot be replaced; export the model with plain Dropout nodes`,
+  )
+}
+
+/** The edit that puts `by`, or nothing, in the place of the noise. Throws a UserError where that cannot be. */
+export function replaceNoise(
+  { model, facts }: RepairContext,
+  noise: Noise,
+  by: NoiseNode | undefined,
+): ReplaceNoise {
+  const uses = usesOf(model.graph)
+  const last = noise.nodes.at(-1)!
+  const mask = last.outputs[1]
+  if (mask && (uses.isOutput(mask) || uses.consumers(mask).length > 0))
+    throw new UserError(
+      `'${noise.label}' also gives away its mask ('${mask}'), which other nodes read; it cannot be replaced`,
+    )
+  const type = facts.types.get(noise.input)?.dataType ?? 'float32'
+  if (by?.definition && type !== 'float32')
+    throw new UserError(
+      `'${noise.label}' acts on ${type} values, expected float32; export the model in float32 or use a Dropout`,
+    )
+  return {
+    kind: 'replace-noise',
+    node: noise.key,
+    nodes: noise.nodes.map(keyOf),
+    input: noise.input,
+    output: noise.output,
+    by,
+  }
+}
