@@ -21,6 +21,7 @@ const floors: Readonly<Record<string, number>> = {
   analysis: 2,
   rewrite: 3,
   runtime: 3,
+  autodiff: 3,
   measure: 4,
   models: 4,
   train: 5,

@@ -21,6 +21,13 @@ export function knownValues(model: Model): ReadonlyMap<string, Known> {
 /** Element type and shape of every value of the main graph, as far as they can be told. */
 export const typesOf = (model: Model): ReadonlyMap<string, TensorType> => knownValues(model)
 
+/** What is known of the outputs of `node`, given what is known of the values that it reads. */
+export const knownOutputs = (
+  node: Node,
+  opsets: ReadonlyMap<string, number>,
+  values: ReadonlyMap<string, Known>,
+): readonly Known[] => new Inference(opsets).node(node, values)
+
 class Inference {
   readonly #opsets: ReadonlyMap<string, number>
 

@@ -31,6 +31,7 @@ export class GraphBuilder {
   readonly nodes: Node[] = []
   readonly initializers: Map<string, Tensor>
   readonly #taken: Set<string>
+  readonly #constants = new Map<string, string>()
   #counter = 0
 
   constructor(model: Model) {
@@ -55,21 +56,32 @@ export class GraphBuilder {
   }
 
   /** Adds a node with one output and returns that output's name. */
-  op(
+  op = (
     opType: string,
     inputs: readonly string[],
     attributes: Readonly<Record<string, AttributeValue | undefined>> = {},
     output = this.fresh(opType),
-  ): string {
-    this.nodes.push({
-      name: output,
+  ): string => this.several(opType, inputs, [output], attributes)[0]!
+
+  /** Adds a node with the given outputs, or with that many, and returns their names. */
+  several(
+    opType: string,
+    inputs: readonly string[],
+    outputs: readonly string[] | number,
+    attributes: Readonly<Record<string, AttributeValue | undefined>> = {},
+    domain = '',
+  ): readonly string[] {
+    const names =
+      typeof outputs === 'number' ? Array.from({ length: outputs }, () => this.fresh(opType)) : outputs
+    this.keep({
+      name: names.find((name) => name !== '') ?? this.fresh(opType),
       opType,
-      domain: '',
+      domain,
       inputs,
-      outputs: [output],
+      outputs: names,
       attributes: attributesOf(attributes),
     })
-    return output
+    return names
   }
 
   constant(tensor: Tensor, hint = 'constant'): string {
@@ -78,8 +90,22 @@ export class GraphBuilder {
     return name
   }
 
+  /** A constant without axes; asked for again, it is the same one. */
   scalar(value: number, dataType: Tensor['dataType'] = 'float32'): string {
-    return this.constant(Tensor.of(dataType, [], [value]))
+    return this.#shared(`${dataType} ${Object.is(value, -0) ? '-0' : value}`, () =>
+      this.constant(Tensor.of(dataType, [], [value])),
+    )
+  }
+
+  /** A vector of whole numbers (a shape, axes); asked for again, it is the same one. */
+  ints(values: readonly number[], hint = 'ints'): string {
+    return this.#shared(values.join(), () => this.constant(Tensor.int64([values.length], values), hint))
+  }
+
+  #shared(key: string, make: () => string): string {
+    const known = this.#constants.get(key) ?? make()
+    this.#constants.set(key, known)
+    return known
   }
 
   add = (a: string, b: string): string => this.op('Add', [a, b])
@@ -87,18 +113,22 @@ export class GraphBuilder {
   mul = (a: string, b: string): string => this.op('Mul', [a, b])
   div = (a: string, b: string): string => this.op('Div', [a, b])
 
-  /** Mean over `axes`; axes are an attribute before opset 18, an input since. */
-  reduceMean(x: string, axes: readonly number[], keepdims = true): string {
+  /** ReduceMean, ReduceSum and so on over `axes`, which are an attribute in early opsets and an input since. */
+  reduce(opType: `Reduce${string}`, x: string, axes: readonly number[], keepdims = true): string {
     const keep = keepdims ? 1 : 0
-    return this.opset >= 18
-      ? this.op('ReduceMean', [x, this.constant(Tensor.int64([axes.length], axes), 'axes')], {
-          keepdims: keep,
-        })
-      : this.op('ReduceMean', [x], { axes, keepdims: keep })
+    return this.opset >= (opType === 'ReduceSum' ? 13 : 18)
+      ? this.op(opType, [x, this.ints(axes, 'axes')], { keepdims: keep })
+      : this.op(opType, [x], { axes, keepdims: keep })
   }
 
+  reduceMean = (x: string, axes: readonly number[], keepdims = true): string =>
+    this.reduce('ReduceMean', x, axes, keepdims)
+
+  reduceSum = (x: string, axes: readonly number[], keepdims = true): string =>
+    this.reduce('ReduceSum', x, axes, keepdims)
+
   reshape(x: string, dims: readonly number[]): string {
-    return this.op('Reshape', [x, this.constant(Tensor.int64([dims.length], dims), 'shape')])
+    return this.op('Reshape', [x, this.ints(dims, 'shape')])
   }
 }
 

@@ -1,6 +1,7 @@
 import type { Dim } from '../ir/model.ts'
 import { isFloat, type Tensor } from '../ir/tensor.ts'
 import { defineOp, type Flow, type Known, type MomentsContext } from './define-op.ts'
+import { asNumber, passed } from './gradient.ts'
 import { applied, combined, gated } from './moments/functions.ts'
 import { entriesOf } from './moments/layout.ts'
 import {
@@ -114,6 +115,10 @@ export const addition = defineOp({
     return [{ ...broadcastOfInputs(context)[0], contents: contentsOf(inputs, onContents[node.opType]!) }]
   },
   moments: momentsOfSum,
+  gradient: {
+    x: passed,
+    y: (g) => (g.node.opType === 'Sub' ? g.build.op('Neg', [g.dy()]) : g.dy()),
+  },
   samples: [
     `g (float32[N, 3, 4, 4] x, float32[N, 3, 4, 4] y) => () <float32[3, 1, 1] b = fill(2)> { a = Add(x, y) c = Sub(x, b) }`,
     `g (float32[2, 3, 4] x) => () <int64 i = {0}, int64 one = {1}, int64[1] zero = {0}> { s = Shape(x) d = Gather(s, i) e = Add(d, one) u = Unsqueeze(e, zero) r = ConstantOfShape(u) }`,
@@ -128,6 +133,7 @@ export const sum = defineOp({
   flow: { '...x': 'linear' },
   inferTypes: broadcastOfInputs,
   moments: momentsOfSum,
+  gradient: { '...x': passed },
   samples: [`g (float32[N, 3] x, float32[3] y) => () { a = Sum(x, y, x) }`],
 })
 
@@ -140,6 +146,7 @@ export const mean = defineOp({
   inferTypes: broadcastOfInputs,
   moments: (context) =>
     momentsOfSum(context).map((total) => total && scaledBy(total, 1 / context.node.inputs.length)),
+  gradient: { '...x': (g) => g.build.mul(g.dy(), g.scalar(1 / g.node.inputs.length)) },
   samples: [`g (float32[N, 3] x, float32[3] y) => () { a = Mean(x, y) }`],
 })
 
@@ -165,6 +172,10 @@ export const multiplication = defineOp({
     const operand = (x ?? y) && tensor && constantOperand((x ?? y)!, tensor)
     if (!operand) return []
     return [affine(operand.x, operand.values, new Float64Array(operand.values.length))]
+  },
+  gradient: {
+    x: (g) => g.build.mul(g.dy(), g.x(1)),
+    y: (g) => g.build.mul(g.dy(), g.x(0)),
   },
   samples: [
     `g (float32[N, 3, 4, 4] x) => () <float32[1, 3, 1, 1] b = fill(2)> { a = Mul(x, b) c = Mul(x, x) }`,
@@ -197,6 +208,11 @@ export const division = defineOp({
     }
     return [x && y && combined(x, y, (a, b) => a / b)]
   },
+  gradient: {
+    x: (g) => g.build.div(g.dy(), g.x(1)),
+    // -x / y^2
+    y: (g) => g.build.op('Neg', [g.build.mul(g.dy(), g.build.div(g.y(), g.x(1)))]),
+  },
   samples: [`g (float32[N, 3] x) => () <float32 two = {2}> { a = Div(x, two) b = Div(two, x) }`],
 })
 
@@ -214,7 +230,33 @@ export const power = defineOp({
     const p = exponent.toNumbers()[0]!
     return [applied(x, (value) => value ** p)]
   },
+  gradient: ({ opType }) => {
+    // The remainder is x - y trunc(x / y), or floor for whole numbers.
+    if (opType === 'Mod') return null
+    return {
+      // y x^(y - 1)
+      x: (g) => {
+        const { mul, sub } = g.build
+        if (g.inputs[1]!.tensor?.size === 1 && g.inputs[1]!.contents?.[0] === 2)
+          return mul(g.dy(), mul(g.x(), g.scalar(2)))
+        const y =
+          g.typeOf(g.x(1)).dataType === g.typeOf(g.x()).dataType
+            ? g.x(1)
+            : g.build.op('CastLike', [g.x(1), g.x()])
+        return mul(g.dy(), mul(y, g.build.op('Pow', [g.x(), sub(y, g.scalar(1))])))
+      },
+      // x^y log(x), and 0 where x is not positive
+      y: (g) => {
+        const { mul, op } = g.build
+        const log = op('Log', [op('Where', [op('Greater', [g.x(), g.scalar(0)]), g.x(), g.scalar(1)])])
+        return mul(g.dy(), mul(g.y(), log))
+      },
+    }
+  },
   samples: [`g (float32[N, 3] x) => () <float32 two = {2}> { a = Pow(x, two) b = Mod <fmod = 1> (x, two) }`],
+  gradientSamples: [
+    `g (float32[N, 3] x, float32[3] p) => () { two = Constant <value = float32 {2}> () root = Constant <value = float32 {0.5}> () a = Exp(x) b = Pow(a, p) c = Pow(x, two) d = Pow(a, root) }`,
+  ],
 })
 
 /** Largest or smallest of any number of values, element by element. */
@@ -240,6 +282,15 @@ export const extreme = defineOp({
     const tensor = inputs[x ? 1 : 0]?.tensor
     const operand = (x ?? y) && tensor && constantOperand((x ?? y)!, tensor)
     return [operand && applied(operand.x, (value, i) => f(value, operand.values[i]!))]
+  },
+  gradient: {
+    // To the inputs that have the largest or smallest value, in equal shares.
+    '...x': (g, i) => {
+      const { add, div, mul, op } = g.build
+      const chosen = g.once('chosen', () => g.node.inputs.map((x) => asNumber(g, op('Equal', [x, g.y()]))))
+      const count = g.once('count', () => chosen.reduce((sum, each) => add(sum, each)))
+      return mul(g.dy(), chosen.length > 1 ? div(chosen[i]!, count) : chosen[i]!)
+    },
   },
   samples: [`g (float32[N, 3] x, float32[3] y) => () { a = Max(x, y) b = Min(x, y, y) }`],
 })
@@ -277,6 +328,7 @@ export const comparison = defineOp({
       },
     ]
   },
+  gradient: { x: null, y: null },
   samples: [
     `g (float32[N, 3] x, float32[3] y, bool[2] p, bool[2] q) => () { a = Less(x, y) b = Equal(x, x) c = Greater(y, x) d = LessOrEqual(x, y) e = GreaterOrEqual(x, y) f = And(p, q) h = Or(p, q) i = Xor(p, q) }`,
   ],
@@ -290,6 +342,7 @@ export const bits = defineOp({
   inputs: ['x', 'y'],
   flow: { x: 'nonlinear', y: 'nonlinear' },
   inferTypes: broadcastOfInputs,
+  gradient: { x: null, y: null },
   samples: [
     `<opset_import: ["": 18]> g (uint32[2, 3] x, uint32[3] y) => () { a = BitShift <direction = "LEFT"> (x, y) b = BitwiseAnd(x, y) c = BitwiseOr(x, y) d = BitwiseXor(x, y) }`,
   ],
@@ -319,6 +372,11 @@ export const where = defineOp({
           : undefined,
       },
     ]
+  },
+  gradient: {
+    condition: null,
+    x: (g) => g.build.op('Where', [g.x(), g.dy(), g.scalar(0)]),
+    y: (g) => g.build.op('Where', [g.x(), g.scalar(0), g.dy()]),
   },
   samples: [`g (bool[N, 3] c, float32[3] x, float32[N, 1] y) => () { a = Where(c, x, y) }`],
 })

@@ -25,6 +25,7 @@ export const attention = defineOp({
         : undefined
     return [{ dataType, shape: [q[0], q[1], width] }]
   },
+  gradient: null,
   samples: [
     `<ir_version: 10, opset_import: ["": 23]> g (float32[2, 3, 4, 8] q, float32[2, 3, 6, 8] k, float32[2, 3, 6, 10] v, float32[2, 4, 24] p, float32[2, 6, 24] r) => () { a = Attention(q, k, v) b = Attention <q_num_heads = 3, kv_num_heads = 3> (p, r, r) }`,
   ],
@@ -36,6 +37,7 @@ export const rotaryEmbedding = defineOp({
   inputs: ['x', 'cos', 'sin', 'positions'],
   flow: { x: 'linear', cos: 'nonlinear', sin: 'nonlinear', positions: 'none' },
   inferTypes: sameAsInput,
+  gradient: null,
   samples: [
     `<ir_version: 10, opset_import: ["": 23]> g (float32[2, 3, 4, 8] x, float32[6, 4] c, float32[6, 4] s) => () <int64[2, 4] p = {0, 1, 2, 3, 0, 1, 2, 3}> { a = RotaryEmbedding(x, c, s, p) }`,
   ],
@@ -53,6 +55,7 @@ export const loss = defineOp({
       { dataType: scores?.dataType, shape: scores?.shape },
     ]
   },
+  gradient: null,
   samples: [
     `g (float32[N, 3] x, int64[N] l) => () { p = LogSoftmax <axis = 1> (x) a, q = SoftmaxCrossEntropyLoss(x, l) b = NegativeLogLikelihoodLoss <reduction = "none"> (p, l) }`,
   ],

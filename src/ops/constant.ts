@@ -2,6 +2,7 @@ import { constantTensor } from '../ir/edit.ts'
 import { type Dim, intAttribute, tensorAttribute } from '../ir/model.ts'
 import { type DataType, dataTypeOfOnnx, type Tensor } from '../ir/tensor.ts'
 import { defineOp, type Known } from './define-op.ts'
+import { passed } from './gradient.ts'
 import { axisOf, maxContents, numbersIn, productOf, type Shape, unknownShape } from './shapes.ts'
 
 /** What is known of a stored tensor. */
@@ -44,6 +45,7 @@ export const constant = defineOp({
     const tensor = constantTensor(node, () => undefined)
     return [tensor ? knownTensor(tensor) : {}]
   },
+  gradient: {},
   samples: [
     `g () => () { a = Constant <value = float32[2] {1, 2}> () b = Constant <value_float = 2.0> () c = Constant <value_ints = [1, 2]> () d = Constant <value_int = 3> () e = Constant <value_floats = [1.5, 2.0]> () }`,
   ],
@@ -69,6 +71,7 @@ export const constantOfShape = defineOp({
       },
     ]
   },
+  gradient: { shape: null },
   samples: [
     `g (float32[N, 3] x) => () <int64[2] z = {2, 3}> { a = ConstantOfShape(z) s = Shape(x) b = ConstantOfShape <value = int64[1] {7}> (s) }`,
   ],
@@ -85,6 +88,7 @@ export const shape = defineOp({
     const sizes = known.slice(intAttribute(node, 'start') ?? 0, intAttribute(node, 'end') ?? known.length)
     return [{ dataType: 'int64', shape: [sizes.length], contents: sizes }]
   },
+  gradient: { x: null },
   samples: [
     `g (float32[N, 3, 4] x) => () { a = Shape(x) b = Shape <start = 1> (x) c = Shape <start = -2, end = -1> (x) }`,
   ],
@@ -98,6 +102,7 @@ export const size = defineOp({
   inferTypes: ({ inputs: [x] }) => [
     { dataType: 'int64', shape: [], contents: x?.shape && [productOf(x.shape)] },
   ],
+  gradient: { x: null },
   samples: [`g (float32[2, 3, 4] x) => () { a = Size(x) }`],
 })
 
@@ -117,6 +122,7 @@ export const range = defineOp({
     }
     return [{ dataType, shape: [start === 0 && step === 1 && typeof limit === 'string' ? limit : undefined] }]
   },
+  gradient: { start: null, limit: null, step: null },
   samples: [
     `g (float32[N, 3] x) => () <int64 zero = {0}, int64 one = {1}, int64 nine = {9}> { s = Shape(x) n = Gather(s, zero) a = Range(zero, n, one) b = Range(one, nine, one) }`,
   ],
@@ -141,8 +147,12 @@ export const cast = defineOp({
     ]
   },
   moments: ({ spreads: [x], outputs }) => [outputs[0]?.dataType?.includes('float') ? x : undefined],
+  gradient: { x: passed, like: null },
   samples: [
     `g (float32[N, 3] x, int64[1] i) => () { a = Cast <to = 7> (x) b = CastLike(x, i) c = Cast <to = 10> (x) }`,
+  ],
+  gradientSamples: [
+    `g (float32[N, 3] x, float64[N, 3] z) => () { a = Cast <to = 11> (x) b = Mul(a, z) c = CastLike(z, x) d = Cast <to = 1> (b) i = Cast <to = 7> (x) e = Cast <to = 11> (i) }`,
   ],
 })
 
@@ -152,6 +162,7 @@ export const nonZero = defineOp({
   inputs: ['x'],
   flow: { x: 'none' },
   inferTypes: ({ inputs: [x] }) => [{ dataType: 'int64', shape: [x?.shape?.length, undefined] }],
+  gradient: { x: null },
   samples: [`g (float32[2, 3] x) => () { a = NonZero(x) }`],
 })
 
@@ -171,6 +182,7 @@ export const oneHot = defineOp({
       },
     ]
   },
+  gradient: null,
   samples: [
     `g (int64[N] i) => () <int64 d = {5}, float32[2] v = {0, 1}> { a = OneHot(i, d, v) b = OneHot <axis = 0> (i, d, v) }`,
   ],
@@ -182,6 +194,7 @@ export const trilu = defineOp({
   inputs: ['x', 'k'],
   flow: { x: 'layout', k: 'none' },
   inferTypes: ({ inputs: [x] }) => [{ dataType: x?.dataType, shape: x?.shape }],
+  gradient: null,
   samples: [`g (float32[N, 3, 3] x) => () { a = Trilu <upper = 0> (x) }`],
 })
 
@@ -193,6 +206,7 @@ export const eyeLike = defineOp({
   inferTypes: ({ node, inputs: [x] }) => [
     { dataType: typeNamed(intAttribute(node, 'dtype')) ?? x?.dataType, shape: x?.shape },
   ],
+  gradient: { x: null },
   samples: [`g (float32[3, 4] x) => () { a = EyeLike(x) b = EyeLike <dtype = 7> (x) }`],
 })
 
@@ -210,6 +224,7 @@ export const random = defineOp({
       },
     ]
   },
+  gradient: {},
   samples: [
     `g () => () { a = RandomNormal <shape = [2, 3]> () b = RandomUniform <shape = [4], dtype = 11> () }`,
   ],
@@ -223,6 +238,7 @@ export const randomLike = defineOp({
   inferTypes: ({ node, inputs: [x] }) => [
     { dataType: typeNamed(intAttribute(node, 'dtype')) ?? x?.dataType, shape: x?.shape },
   ],
+  gradient: { x: null },
   samples: [`g (float32[N, 3] x) => () { a = RandomNormalLike(x) b = RandomUniformLike <dtype = 11> (x) }`],
 })
 
@@ -234,6 +250,7 @@ export const bernoulli = defineOp({
   inferTypes: ({ node, inputs: [x] }) => [
     { dataType: typeNamed(intAttribute(node, 'dtype')) ?? x?.dataType, shape: x?.shape },
   ],
+  gradient: null,
   samples: [`g (float32[N, 3] x) => () { p = Sigmoid(x) a = Bernoulli(p) }`],
 })
 
@@ -248,6 +265,7 @@ export const multinomial = defineOp({
       shape: [x?.shape?.[0], intAttribute(node, 'sample_size') ?? 1],
     },
   ],
+  gradient: null,
   samples: [`g (float32[N, 3] x) => () { a = Multinomial <sample_size = 4> (x) }`],
 })
 
@@ -259,6 +277,7 @@ export const quantize = defineOp({
   inferTypes: ({ node, inputs: [x, , zero] }) => [
     { dataType: zero?.dataType ?? typeNamed(intAttribute(node, 'output_dtype')) ?? 'uint8', shape: x?.shape },
   ],
+  gradient: null,
   samples: [
     `g (float32[N, 3] x) => () <float32 s = {0.1}, int8 z = {3}> { a = QuantizeLinear(x, s, z) b = QuantizeLinear(x, s) }`,
   ],
@@ -270,6 +289,7 @@ export const dequantize = defineOp({
   inputs: ['x', 'scale', 'zeroPoint'],
   flow: { x: 'linear', scale: 'nonlinear', zeroPoint: 'nonlinear' },
   inferTypes: ({ inputs: [x, scale] }) => [{ dataType: scale?.dataType, shape: x?.shape }],
+  gradient: null,
   samples: [`g (uint8[N, 3] x) => () <float32 s = {0.1}, uint8 z = {3}> { a = DequantizeLinear(x, s, z) }`],
 })
 
@@ -283,6 +303,7 @@ export const dynamicQuantize = defineOp({
     { dataType: 'float32', shape: [] },
     { dataType: 'uint8', shape: [] },
   ],
+  gradient: null,
   samples: [`g (float32[N, 3] x) => () { a, s, z = DynamicQuantizeLinear(x) }`],
 })
 
@@ -292,6 +313,7 @@ export const nonMaxSuppression = defineOp({
   inputs: ['boxes', 'scores', '...settings'],
   flow: { boxes: 'nonlinear', scores: 'nonlinear', '...settings': 'none' },
   inferTypes: () => [{ dataType: 'int64', shape: [undefined, 3] }],
+  gradient: null,
   samples: [
     `g (float32[1, 5, 4] b, float32[1, 2, 5] s) => () <int64 k = {3}> { a = NonMaxSuppression(b, s, k) }`,
   ],
@@ -308,5 +330,6 @@ export const gridSample = defineOp({
       shape: x?.shape && grid?.shape && [x.shape[0], x.shape[1], ...grid.shape.slice(1, -1)],
     },
   ],
+  gradient: null,
   samples: [`g (float32[1, 2, 4, 4] x, float32[1, 3, 5, 2] g) => () { a = GridSample(x, g) }`],
 })

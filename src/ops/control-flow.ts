@@ -29,6 +29,7 @@ export const branch = defineOp({
     const otherwise = context.inferGraph(no, [])
     return context.inferGraph(yes, []).map((known, i) => common(known, otherwise[i]))
   },
+  gradient: null,
   samples: [
     `g (bool c, float32[2, 3] x) => () { y = If <then_branch = a () => (t) { t = Relu(x) }, else_branch = b () => (e) { e = Neg(x) }> (c) }`,
   ],
@@ -62,6 +63,7 @@ export const loop = defineOp({
           },
     )
   },
+  gradient: null,
   samples: [
     `g (float32[2, 3] x) => () <int64 n = {3}, bool go = {1}> { y, ys = Loop <body = b (int64 i, bool c, float32[2, 3] s) => (d, t, u) { d = Identity(c) t = Relu(s) u = Neg(s) }> (n, go, x) }`,
   ],

@@ -1,6 +1,10 @@
 import { type Dim, intAttribute, intsAttribute, stringAttribute } from '../ir/model.ts'
 import { aligned, type Tensor } from '../ir/tensor.ts'
+import { emitConvInputGradient } from './conv-gradient/input.ts'
+import { type ConvShapes, convShapes } from './conv-gradient/shapes.ts'
+import { emitConvWeightGradient } from './conv-gradient/weight.ts'
 import { defineOp, type Flow, type Known, type MomentsContext, type TypeContext } from './define-op.ts'
+import { axesButChannels, type GradientContext, type InputGradient } from './gradient.ts'
 import { along, refined } from './moments/layout.ts'
 import { affine, type Spread } from './moments/spread.ts'
 import { contracted } from './moments/sums.ts'
@@ -97,6 +101,12 @@ function convMoments({
   return [withBias(summed, inputs[2]?.tensor)]
 }
 
+const shapesOfConv = ({ node, inputs: [x, weight], outputs: [y] }: GradientContext): ConvShapes =>
+  convShapes(node, x!.shape, weight!.shape, y!.shape)
+
+const biasGradient: InputGradient = (g) =>
+  g.build.reduceSum(g.dy(), axesButChannels(g.outputs[0]!.shape.length), false)
+
 /**
  * Convolution: x is N x C x D1 x D2 ..., the weight K x C/groups x k1 x k2 ..., the result N x K x ...
  */
@@ -107,6 +117,11 @@ export const conv = defineOp({
   flow: ({ moving }) => bilinear(moving),
   inferTypes: inferConv,
   moments: convMoments,
+  gradient: {
+    x: (g) => emitConvInputGradient(g.build, { dy: g.dy(), weight: g.x(1), shapes: shapesOfConv(g) }),
+    weight: (g) => emitConvWeightGradient(g.build, { x: g.x(), dy: g.dy(), shapes: shapesOfConv(g) }),
+    bias: biasGradient,
+  },
   samples: [
     `g (float32[N, 3, 8, 9] x) => () <float32[4, 3, 3, 3] w = uniform(-1, 1, 1), float32[4] b = fill(1)> { a = Conv <pads = [1, 1, 1, 1], strides = [2, 2]> (x, w, b) c = Conv <auto_pad = "SAME_UPPER", strides = [2, 2]> (x, w) d = Conv <dilations = [2, 2]> (x, w) e = Conv <auto_pad = "SAME_LOWER"> (x, w) f = Conv <auto_pad = "VALID", strides = [3, 1]> (x, w) }`,
     `g (float32[2, 4, 8] x) => () <float32[6, 2, 3] w = uniform(-1, 1, 1)> { a = Conv <group = 2, pads = [0, 1]> (x, w) }`,
@@ -123,6 +138,7 @@ export const fusedConv = defineOp({
   inputs: ['x', 'weight', 'bias', 'sum'],
   flow: { x: 'nonlinear', weight: 'nonlinear', bias: 'nonlinear', sum: 'nonlinear' },
   inferTypes: inferConv,
+  gradient: null,
   samples: [
     `<opset_import: ["": 17, "com.microsoft": 1]> g (float32[2, 3, 8, 8] x) => () <float32[4, 3, 3, 3] w = uniform(-1, 1, 1), float32[4] b = fill(1)> { a = com.microsoft.FusedConv <activation = "Relu", pads = [1, 1, 1, 1]> (x, w, b) }`,
   ],
@@ -143,6 +159,7 @@ export const quantisedConv = defineOp({
     })[0]?.shape
     return [{ dataType: linear ? inputs[7]?.dataType : 'int32', shape }]
   },
+  gradient: null,
   samples: [
     `g (uint8[2, 3, 8, 8] x) => () <uint8[4, 3, 3, 3] w = fill(3)> { a = ConvInteger <pads = [1, 1, 1, 1]> (x, w) }`,
     `g (uint8[2, 3, 8, 8] x) => () <uint8[4, 3, 3, 3] w = fill(3), float32 s = {0.1}, uint8 z = {3}> { a = QLinearConv(x, s, z, w, s, z, s, z) }`,
@@ -217,6 +234,7 @@ export const convTranspose = defineOp({
     )
     return [withBias(summed, inputs[2]?.tensor)]
   },
+  gradient: null,
   samples: [
     `g (float32[2, 3, 8, 9] x) => () <float32[3, 4, 3, 3] w = uniform(-1, 1, 1), float32[4] b = fill(1)> { a = ConvTranspose <pads = [1, 1, 1, 1], strides = [2, 2], output_padding = [1, 1]> (x, w, b) c = ConvTranspose <auto_pad = "SAME_UPPER", strides = [2, 2]> (x, w) d = ConvTranspose <output_shape = [16, 18], strides = [2, 2]> (x, w) e = ConvTranspose <dilations = [2, 2]> (x, w) }`,
     `g (float32[N, 4, 8] x) => () <float32[4, 3, 3] w = uniform(-1, 1, 1)> { a = ConvTranspose <group = 2, auto_pad = "VALID"> (x, w) }`,

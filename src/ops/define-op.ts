@@ -1,5 +1,6 @@
 import type { Dim, Graph, Node, TensorType } from '../ir/model.ts'
 import type { Tensor } from '../ir/tensor.ts'
+import type { InputGradient } from './gradient.ts'
 import type { Assume, Spread, Stored } from './moments/spread.ts'
 import type { Budget } from './moments/sums.ts'
 
@@ -55,6 +56,11 @@ export interface MomentsContext extends TypeContext {
 /** What part an operator plays in a network, for those who draw or describe it. */
 export type Role = 'weight' | 'activation' | 'pool' | 'merge' | 'norm'
 
+/** What each input's gradient is; null where nothing flows back: an index, a shape, a setting, a step function. */
+export type GradientOf<Inputs extends readonly string[]> = {
+  readonly [Name in Inputs[number]]: InputGradient | null
+}
+
 type FlowOf<Inputs extends readonly string[]> = { readonly [Name in Inputs[number]]: Flow }
 
 export interface OpDefinition<Inputs extends readonly string[]> {
@@ -72,8 +78,12 @@ export interface OpDefinition<Inputs extends readonly string[]> {
   readonly moments?: (context: MomentsContext) => readonly (Spread | undefined)[]
   /** Moments of the first input from those of the output, where they determine each other (taking it as normal). */
   readonly momentsBefore?: (node: Node, stored: Stored) => Stored | undefined
+  /** An entry for every input, or null for an operator that cannot be trained through. */
+  readonly gradient: GradientOf<Inputs> | null | ((node: Node) => GradientOf<Inputs> | null)
   /** Models in the text form that show its use; conformance runs each and compares types. */
   readonly samples: readonly string[]
+  /** Models whose gradients conformance compares with central differences; the samples unless given. */
+  readonly gradientSamples?: readonly string[]
 }
 
 /** What an operator means. */
@@ -87,11 +97,26 @@ export interface Op {
   inferTypes(context: TypeContext): readonly Known[]
   moments(context: MomentsContext): readonly (Spread | undefined)[]
   momentsBefore(node: Node, stored: Stored): Stored | undefined
+  /** What the gradient of input `i` is: null where nothing flows back, undefined for an operator that has none. */
+  gradient(node: Node, i: number): InputGradient | null | undefined
   readonly samples: readonly string[]
+  readonly gradientSamples: readonly string[]
 }
 
 export function defineOp<const Inputs extends readonly string[]>(definition: OpDefinition<Inputs>): Op {
-  const { opType, domain = '', inputs, role, flow, inferTypes, moments, momentsBefore, samples } = definition
+  const {
+    opType,
+    domain = '',
+    inputs,
+    role,
+    flow,
+    inferTypes,
+    moments,
+    momentsBefore,
+    gradient,
+    samples,
+    gradientSamples = samples,
+  } = definition
   const last = inputs.at(-1)
   const variadic = last?.startsWith('...') ?? false
   const nameOf = (i: number) => (i < inputs.length ? inputs[i] : variadic ? last : undefined)
@@ -107,6 +132,12 @@ export function defineOp<const Inputs extends readonly string[]>(definition: OpD
     inferTypes,
     moments: moments ?? (() => []),
     momentsBefore: momentsBefore ?? (() => undefined),
+    gradient: (node, i) => {
+      const entries: Readonly<Record<string, InputGradient | null>> | null =
+        typeof gradient === 'function' ? gradient(node) : gradient
+      return entries === null ? undefined : (entries[nameOf(i) ?? ''] ?? null)
+    },
     samples,
+    gradientSamples,
   }
 }

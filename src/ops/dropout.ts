@@ -1,5 +1,6 @@
 import { printFunction } from '../ir/text.ts'
 import { defineOp } from './define-op.ts'
+import { asNumber } from './gradient.ts'
 import { noiseDomain, noiseFunction } from './noise-call.ts'
 import { sameAsInput } from './shapes.ts'
 
@@ -15,6 +16,21 @@ export const dropout = defineOp({
     const { dataType, shape } = inputs[0] ?? {}
     return node.outputs.map((_, i) => ({ dataType: i === 1 && opset >= 10 ? 'bool' : dataType, shape }))
   },
+  gradient: {
+    x: (g) => {
+      if (!g.node.inputs[2]) return g.dy()
+      const { contents, shape } = g.inputs[2]!
+      if (contents?.[0] === 0) return g.dy()
+      if (contents?.[0] === undefined || shape.length > 0)
+        return g.refuse('whether it is in training mode is not fixed in the file')
+      const ratio = g.node.inputs[1] ? g.inputs[1]?.contents?.[0] : 0.5
+      if (typeof ratio !== 'number') return g.refuse('its ratio is not fixed in the file')
+      const kept = asNumber(g, g.y(1))
+      return g.build.mul(g.dy(), ratio < 1 ? g.build.mul(kept, g.scalar(1 / (1 - ratio))) : kept)
+    },
+    ratio: null,
+    trainingMode: null,
+  },
   samples: [
     `g (float32[2, 3] x) => () { y, mask = Dropout(x) }`,
     `<opset_import: ["": 9]> g (float32[2, 3] x) => () { y = Dropout <ratio = 0.3> (x) }`,
@@ -28,6 +44,8 @@ export const noiseCalls = defineOp({
   inputs: ['x', 'parameter', 'trainingMode'],
   flow: { x: 'layout', parameter: 'none', trainingMode: 'none' },
   inferTypes: sameAsInput,
+  // Modes write them out.
+  gradient: null,
   samples: [17, 22].map((opset) =>
     [
       `<ir_version: ${opset > 21 ? 10 : 8}, opset_import: ["": ${opset}, "${noiseDomain}": 1]>`,

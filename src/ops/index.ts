@@ -56,7 +56,9 @@ export const unknownOp: Op = {
   inferTypes: () => [],
   moments: () => [],
   momentsBefore: () => undefined,
+  gradient: () => undefined,
   samples: [],
+  gradientSamples: [],
 }
 
 /** What the operator of `node` means. */

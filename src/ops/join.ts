@@ -1,5 +1,7 @@
 import { type Dim, intAttribute, intsAttribute, stringAttribute } from '../ir/model.ts'
+import { Tensor } from '../ir/tensor.ts'
 import { defineOp, type Known } from './define-op.ts'
+import { type GradientContext, passed } from './gradient.ts'
 import { picked } from './moments/layout.ts'
 import type { Spread } from './moments/spread.ts'
 import { concatenated } from './moments/sums.ts'
@@ -14,6 +16,12 @@ function totalOf(sizes: Shape): Dim {
     else name = size
   }
   return name === undefined ? total : total === 0 ? name : undefined
+}
+
+/** Zeros in the shape and type of input `i`. */
+const zerosLike = ({ build, inputs }: GradientContext, i: number): string => {
+  const { dataType, shape } = inputs[i]!
+  return build.op('ConstantOfShape', [build.ints(shape)], { value: Tensor.of(dataType, [1], [0]) })
 }
 
 /** Values one after another along an axis. */
@@ -49,6 +57,20 @@ export const concat = defineOp({
       return typeof size === 'number' ? size : undefined
     })
     return [concatenated(spreads as Spread[], axis, sizes)]
+  },
+  gradient: {
+    '...x': (g, i) => {
+      const axis = intAttribute(g.node, 'axis') ?? 1
+      const parts = g.once('parts', () =>
+        g.build.several(
+          'Split',
+          [g.dy(), g.build.ints(g.inputs.map((input) => input.shape.at(axis)!))],
+          g.inputs.length,
+          { axis },
+        ),
+      )
+      return parts[i]!
+    },
   },
   samples: [
     `g (float32[N, 3, 4] x, float32[N, 2, 4] y) => () { a = Concat <axis = 1> (x, y, x) b = Concat <axis = -1> (x, x) }`,
@@ -99,6 +121,17 @@ export const split = defineOp({
         Array.from({ length: size }, (_, k) => from + k),
       )
     })
+  },
+  gradient: {
+    x: (g) => {
+      const axis = intAttribute(g.node, 'axis') ?? 0
+      return g.build.op(
+        'Concat',
+        g.node.outputs.map((_, i) => g.dy(i)),
+        { axis },
+      )
+    },
+    sizes: null,
   },
   samples: [
     `g (float32[N, 6] x) => () <int64[2] s = {2, 4}> { a, b = Split <axis = 1> (x, s) c, d, e = Split <axis = -1> (x) }`,
@@ -152,6 +185,7 @@ export const slice = defineOp({
     for (const [axis, range] of ranges) if (!range.whole) result = result && picked(result, axis, range.picks)
     return [result]
   },
+  gradient: null,
   samples: [
     `g (float32[N, 6, 8] x) => () <int64[2] s = {1, -3}, int64[2] e = {5, 9223372036854775807}, int64[2] axes = {1, 2}, int64[2] steps = {2, 1}, int64[1] one = {1}, int64[1] last = {-1}, int64[1] low = {-9223372036854775807}> { a = Slice(x, s, e, axes, steps) b = Slice(x, one, last, one) c = Slice(x, last, low, one, last) }`,
     `<opset_import: ["": 9]> g (float32[N, 6, 8] x) => () { a = Slice <starts = [1, 0], ends = [4, 1000], axes = [1, 2]> (x) }`,
@@ -247,6 +281,7 @@ export const gather = defineOp({
     if (!part || indices.shape.length === 1) return [part]
     return [{ ...part, dims: part.dims.toSpliced(axis, 1) }]
   },
+  gradient: null,
   samples: [
     `g (float32[N, 6, 8] x) => () <int64 i = {1}, int64[2] j = {0, -1}, int64[2, 2] k = {0, 1, 2, 3}> { a = Gather <axis = 1> (x, i) b = Gather <axis = 2> (x, j) c = Gather <axis = 1> (x, k) }`,
   ],
@@ -258,6 +293,14 @@ export const gatherElements = defineOp({
   inputs: ['x', 'indices'],
   flow: { x: 'layout', indices: 'none' },
   inferTypes: ({ inputs: [x, indices] }) => [{ dataType: x?.dataType, shape: indices?.shape }],
+  gradient: {
+    x: (g) =>
+      g.build.op('ScatterElements', [zerosLike(g, 0), g.x(1), g.dy()], {
+        axis: intAttribute(g.node, 'axis') ?? 0,
+        reduction: 'add',
+      }),
+    indices: null,
+  },
   samples: [
     `g (float32[3, 2] x) => () <int64[2, 2] i = {0, 1, 2, 0}> { a = GatherElements <axis = 0> (x, i) }`,
   ],
@@ -274,6 +317,7 @@ export const gatherNd = defineOp({
     if (!x?.shape || !indices?.shape || typeof tuple !== 'number') return [{ dataType: x?.dataType }]
     return [{ dataType: x.dataType, shape: [...indices.shape.slice(0, -1), ...x.shape.slice(batch + tuple)] }]
   },
+  gradient: null,
   samples: [`g (float32[3, 2, 4] x) => () <int64[5, 1, 2] i = fill(1)> { a = GatherND(x, i) }`],
 })
 
@@ -283,6 +327,7 @@ export const scatter = defineOp({
   inputs: ['x', 'indices', 'updates'],
   flow: { x: 'layout', indices: 'none', updates: 'layout' },
   inferTypes: ({ inputs: [x] }) => [{ dataType: x?.dataType, shape: x?.shape }],
+  gradient: null,
   samples: [
     `g (float32[3, 2] x) => () <int64[1, 2] i = {0, 1}, float32[1, 2] u = {5, 6}, int64[1, 1] k = {1}> { a = ScatterElements <axis = 0> (x, i, u) b = ScatterND(x, k, u) }`,
     `<opset_import: ["": 9]> g (float32[3, 2] x) => () <int64[1, 2] i = {0, 1}, float32[1, 2] u = {5, 6}> { a = Scatter(x, i, u) }`,
@@ -295,6 +340,7 @@ export const reverseSequence = defineOp({
   inputs: ['x', 'lengths'],
   flow: { x: 'layout', lengths: 'none' },
   inferTypes: ({ inputs: [x] }) => [{ dataType: x?.dataType, shape: x?.shape }],
+  gradient: null,
   samples: [
     `g (float32[4, 2, 3] x) => () <int64[2] l = {4, 3}> { a = ReverseSequence <time_axis = 0, batch_axis = 1> (x, l) }`,
   ],
@@ -338,6 +384,7 @@ export const expand = defineOp({
     if (!x || rank === undefined || rank < x.dims.length) return []
     return [{ ...x, dims: [...new Array<number>(rank - x.dims.length).fill(1), ...x.dims] }]
   },
+  gradient: { x: passed, shape: null },
   samples: [
     `g (float32[N, 1, 4] x) => () <int64[3] s = {1, 3, 1}, int64[4] t = {2, 1, 5, 4}> { a = Expand(x, s) b = Expand(x, t) }`,
   ],
@@ -380,6 +427,7 @@ export const tile = defineOp({
     const repeats = inputs[1]?.contents
     return [x?.dims.every((dim, axis) => dim === 1 || repeats?.[axis] === 1) ? x : undefined]
   },
+  gradient: null,
   samples: [`g (float32[N, 3] x) => () <int64[2] r = {1, 2}> { a = Tile(x, r) }`],
 })
 
@@ -410,6 +458,7 @@ export const pad = defineOp({
     if (!x || !shape || pads?.some((border, axis) => border !== 0 && x.dims[axis] !== 1)) return []
     return [x]
   },
+  gradient: null,
   samples: [
     `g (float32[N, 3, 4] x) => () <int64[6] p = {0, 1, 2, 0, 0, 3}> { a = Pad(x, p) }`,
     `<opset_import: ["": 9]> g (float32[N, 3, 4, 4] x) => () { a = Pad <pads = [0, 0, 1, 1, 0, 0, 1, 1], mode = "reflect"> (x) }`,
@@ -450,6 +499,7 @@ export const depthToSpace = defineOp({
         : [n, typeof c === 'number' ? c * block * block : undefined, shrunk(h, block), shrunk(w, block)]
     return [{ dataType: x?.dataType, shape: x?.shape && shape }]
   },
+  gradient: null,
   samples: [
     `g (float32[N, 8, 4, 6] x) => () { a = DepthToSpace <blocksize = 2> (x) b = SpaceToDepth <blocksize = 2> (x) c = DepthToSpace <blocksize = 2, mode = "CRD"> (x) }`,
   ],
@@ -492,6 +542,7 @@ export const resize = defineOp({
     // Copies of neighbours have the moments of what they copy; interpolation averages them.
     return [x && mode === 'nearest' && x.dims.every((dim, axis) => axis < 2 || dim === 1) ? x : undefined]
   },
+  gradient: null,
   samples: [
     `g (float32[N, 3, 4, 6] x) => () <float32[4] s = {1, 1, 2, 2}, int64[4] z = {1, 3, 8, 9}, float32[4] t = {1, 1, 0.5, 1.5}> { a = Resize <mode = "nearest"> (x, _, s) c = Resize <mode = "linear"> (x, _, t) }`,
     `<opset_import: ["": 9]> g (float32[N, 3, 4, 6] x) => () <float32[4] s = {1, 1, 2, 2}> { a = Upsample(x, s) }`,

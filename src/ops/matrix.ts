@@ -1,12 +1,27 @@
+import { float, type GraphBuilder } from '../ir/builder.ts'
 import { type Dim, floatAttribute, intAttribute, stringAttribute } from '../ir/model.ts'
 import { elementsOf } from './conv.ts'
 import { defineOp, type Flow, type FlowContext, type TypeContext } from './define-op.ts'
+import type { GradientContext } from './gradient.ts'
 import { along, entriesOf, refined, transposed } from './moments/layout.ts'
 import { type Assume, affine, expanded, mergedDims, type Spread } from './moments/spread.ts'
 import { type Budget, contracted } from './moments/sums.ts'
 import { broadcastShapes, type Shape } from './shapes.ts'
 
 const bilinear = ({ moving: [a, b] }: FlowContext): Flow => (a && b ? 'nonlinear' : 'linear')
+
+const gemmSettings = ({ node }: GradientContext) => ({
+  alpha: floatAttribute(node, 'alpha') ?? 1,
+  transA: intAttribute(node, 'transA') === 1,
+  transB: intAttribute(node, 'transB') === 1,
+})
+
+const gemmOf = (
+  { build }: GradientContext,
+  a: string,
+  b: string,
+  { alpha = 1, transA = false, transB = false }: { alpha?: number; transA?: boolean; transB?: boolean },
+): string => build.op('Gemm', [a, b], { alpha: float(alpha), transA: Number(transA), transB: Number(transB) })
 
 /** y = alpha A B + beta C, with A and B transposed where the attributes say so. */
 export const gemm = defineOp({
@@ -40,6 +55,24 @@ export const gemm = defineOp({
     if (!dims) return []
     const values = entriesOf(bias.toNumbers(), bias.dims, dims).map((v) => v * beta)
     return [affine(expanded(product, dims), new Float64Array(values.length).fill(1), values)]
+  },
+  gradient: {
+    a: (g) => {
+      const { alpha, transA, transB } = gemmSettings(g)
+      return transA
+        ? gemmOf(g, g.x(1), g.dy(), { alpha, transA: transB, transB: true })
+        : gemmOf(g, g.dy(), g.x(1), { alpha, transB: !transB })
+    },
+    b: (g) => {
+      const { alpha, transA, transB } = gemmSettings(g)
+      return transB
+        ? gemmOf(g, g.dy(), g.x(), { alpha, transA: true, transB: transA })
+        : gemmOf(g, g.x(), g.dy(), { alpha, transA: !transA })
+    },
+    c: (g) => {
+      const beta = floatAttribute(g.node, 'beta') ?? 1
+      return beta === 1 ? g.dy() : g.build.mul(g.dy(), g.scalar(beta))
+    },
   },
   samples: [
     `g (float32[N, 5] x) => () <float32[5, 3] w = uniform(-1, 1, 1), float32[3, 5] v = uniform(-1, 1, 2), float32[3] b = fill(1)> { a = Gemm(x, w, b) c = Gemm <transB = 1, alpha = 0.5> (x, v) }`,
@@ -94,6 +127,34 @@ export function matMulShape(a: Shape | undefined, b: Shape | undefined): Shape |
   return batch && [...batch, ...rows, ...columns]
 }
 
+/** dA = dy B^T and dB = A^T dy; a vector takes part as a matrix of one row (A) or one column (B). */
+function matMulGradient(g: GradientContext, i: 0 | 1): string {
+  const { build } = g
+  const [a, b] = [g.inputs[0]!.shape, g.inputs[1]!.shape]
+  const [rows, columns] = [a.length === 1 ? [1, ...a] : a, b.length === 1 ? [...b, 1] : b]
+  const inner = rows.at(-1)!
+  const batch = broadcastShapes([rows.slice(0, -2), columns.slice(0, -2)]) as readonly number[]
+  const as = (value: string, shape: readonly number[], now: readonly number[]) =>
+    shape === now ? value : build.reshape(value, shape)
+  const dy = as(
+    g.dy(),
+    a.length === 1 || b.length === 1 ? [...batch, rows.at(-2)!, columns.at(-1)!] : g.outputs[0]!.shape,
+    g.outputs[0]!.shape,
+  )
+  if (i === 0) return build.op('MatMul', [dy, lastTwoSwapped(build, as(g.x(1), columns, b), columns.length)])
+  // One weight for all samples: a single product over all rows, where a batch would have to be summed.
+  const product =
+    columns.length === 2 && rows.length > 2
+      ? gemmOf(g, build.reshape(g.x(0), [-1, inner]), build.reshape(dy, [-1, columns[1]!]), { transA: true })
+      : build.op('MatMul', [lastTwoSwapped(build, as(g.x(0), rows, a), rows.length), dy])
+  return b.length === 1 ? build.reshape(product, [-1, inner]) : product
+}
+
+const lastTwoSwapped = (build: GraphBuilder, x: string, rank: number) =>
+  build.op('Transpose', [x], {
+    perm: [...Array.from({ length: rank - 2 }, (_, axis) => axis), rank - 1, rank - 2],
+  })
+
 const swapped = (shape: Shape | undefined, swap: boolean): Shape | undefined =>
   swap && shape && shape.length > 1 ? [...shape.slice(0, -2), shape.at(-1), shape.at(-2)] : shape
 
@@ -107,6 +168,10 @@ export const matMul = defineOp({
   moments: ({ inputs, spreads: [a, b], budget, assume }) => {
     const weight = inputs[1]?.tensor
     return [a && !b && weight ? dense(a, elementsOf(weight), weight.dims, { budget, assume }) : undefined]
+  },
+  gradient: {
+    a: (g) => matMulGradient(g, 0),
+    b: (g) => matMulGradient(g, 1),
   },
   samples: [
     `g (float32[N, 4, 5] x, float32[N, 5, 2] y, float32[5] v) => () <float32[5, 3] w = uniform(-1, 1, 1)> { a = MatMul(x, w) b = MatMul(x, y) c = MatMul(x, v) d = MatMul(v, w) }`,
@@ -142,6 +207,7 @@ export const fusedMatMul = defineOp({
       }),
     ]
   },
+  gradient: null,
   samples: [
     `<opset_import: ["": 17, "com.microsoft": 1]> g (float32[2, 4, 5] x, float32[2, 3, 5] y) => () { a = com.microsoft.FusedMatMul <transB = 1, alpha = 0.5> (x, y) }`,
   ],
@@ -162,6 +228,7 @@ export const quantisedMatMul = defineOp({
       },
     ]
   },
+  gradient: null,
   samples: [
     `g (uint8[2, 4, 5] x, uint8[5, 3] y) => () <float32 s = {0.1}, uint8 z = {3}> { a = MatMulInteger(x, y) b = QLinearMatMul(x, s, z, y, s, z, s, z) }`,
   ],
@@ -203,6 +270,7 @@ export const einsum = defineOp({
         .join('')
     return [{ dataType, shape: [...output].map((letter) => sizes.get(letter)) }]
   },
+  gradient: null,
   samples: [
     `g (float32[N, 4, 5] x, float32[N, 5, 2] y) => () { a = Einsum <equation = "bij,bjk->bik"> (x, y) b = Einsum <equation = "bij->bji"> (x) c = Einsum <equation = "bij, bjk"> (x, y) }`,
   ],

@@ -1,4 +1,5 @@
 import { type Dim, intAttribute } from '../ir/model.ts'
+import { batchNormGradient } from './batch-norm-gradient.ts'
 import { defineOp, type Known } from './define-op.ts'
 import { isQuiet, quiet } from './moments/spread.ts'
 import { axisOf, broadcastShapes, type Shape, sameAsInput } from './shapes.ts'
@@ -21,9 +22,18 @@ export const batchNormalization = defineOp({
       i === 0 ? { dataType, shape } : { dataType: inputs[3]?.dataType ?? dataType, shape: vector(channels) },
     )
   },
+  gradient: (node) =>
+    intAttribute(node, 'training_mode') === 1
+      ? { ...batchNormGradient, mean: null, variance: null }
+      : batchNormGradient,
   samples: [
     `g (float32[N, 3, 4, 4] x) => () <float32[3] one = fill(1), float32[3] zero = fill(0)> { y = BatchNormalization(x, one, zero, zero, one) }`,
     `g (float32[N, 3] x) => () <float32[3] one = fill(1), float32[3] zero = fill(0)> { y = BatchNormalization(x, one, zero, zero, one) }`,
+  ],
+  gradientSamples: [
+    `g (float32[N, 3, 4, 5] x) => () <float32[3] s = uniform(-2, 2, 1), float32[3] b = uniform(-1, 1, 2), float32[3] m = uniform(-1, 1, 3), float32[3] v = uniform(0.5, 2, 4), float32[3] n = uniform(-1, 1, 5), float32[3] u = uniform(0.5, 2, 6), float32[3] p = fill(3), float32[3] q = fill(4)> { y = BatchNormalization <epsilon = 1e-2> (x, s, b, m, v) z, z1, z2 = BatchNormalization <training_mode = 1, momentum = 0.0> (x, s, b, n, u) w, w1, w2 = BatchNormalization <training_mode = 1> (x, s, b, p, q) }`,
+    `g (float32[9, 3] x) => () <float32[3] s = uniform(-2, 2, 1), float32[3] b = uniform(-1, 1, 2), float32[3] m = uniform(-1, 1, 3), float32[3] v = uniform(0.5, 2, 4), float32[3] n = uniform(-1, 1, 5), float32[3] u = uniform(0.5, 2, 6)> { y = BatchNormalization(x, s, b, m, v) z, z1, z2 = BatchNormalization <training_mode = 1, momentum = 0.0> (x, s, b, n, u) }`,
+    `g (float32[N, 3, 7] x) => () <float32[3] s = uniform(-2, 2, 1), float32[3] b = uniform(-1, 1, 2), float32[3] m = uniform(-1, 1, 3), float32[3] v = uniform(0.5, 2, 4), float32[3] n = uniform(-1, 1, 5), float32[3] u = uniform(0.5, 2, 6)> { y = BatchNormalization(x, s, b, m, v) z, z1, z2 = BatchNormalization <training_mode = 1, momentum = 0.0> (x, s, b, n, u) }`,
   ],
 })
 
@@ -42,6 +52,7 @@ export const sampleNormalization = defineOp({
   flow: { x: 'nonlinear', scale: 'nonlinear', shift: 'nonlinear' },
   inferTypes: sameAsInput,
   moments: ({ spreads: [x] }) => [x && isQuiet(x) ? quiet(x.dims.length) : undefined],
+  gradient: null,
   samples: [
     `g (float32[N, 4, 4, 4] x) => () <float32[4] one = fill(1), float32[4] zero = fill(0)> { a = InstanceNormalization(x, one, zero) b = LpNormalization(x) c = MeanVarianceNormalization(x) d = LRN <size = 3> (x) }`,
     `<opset_import: ["": 21]> g (float32[N, 4, 4, 4] x) => () <float32[4] one = fill(1), float32[4] zero = fill(0)> { a = GroupNormalization <num_groups = 2> (x, one, zero) }`,
@@ -65,6 +76,7 @@ export const layerNormalization = defineOp({
     return node.outputs.map((_, i) => (i === 0 ? { dataType: x?.dataType, shape } : moments))
   },
   moments: ({ spreads: [x] }) => [x && isQuiet(x) ? quiet(x.dims.length) : undefined],
+  gradient: null,
   samples: [
     `g (float32[N, 4, 8] x) => () <float32[8] one = fill(1), float32[8] zero = fill(0)> { a, m, s = LayerNormalization(x, one, zero) }`,
   ],
@@ -80,6 +92,7 @@ export const fusedNormalization = defineOp({
   inferTypes: ({ inputs: [x, skip] }) => [
     { dataType: x?.dataType, shape: broadcastShapes([x?.shape, skip?.shape]) },
   ],
+  gradient: null,
   samples: [
     `<opset_import: ["": 17, "com.microsoft": 1]> g (float32[2, 4, 8] x, float32[2, 4, 8] s) => () <float32[8] one = fill(1), float32[8] zero = fill(0)> { a = com.microsoft.SkipLayerNormalization(x, s, one, zero) b = com.microsoft.SkipSimplifiedLayerNormalization(x, s, one) }`,
   ],

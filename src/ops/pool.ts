@@ -1,4 +1,5 @@
 import { type Dim, intAttribute, stringAttribute } from '../ir/model.ts'
+import { elementCount } from '../ir/tensor.ts'
 import { defineOp, type Known, type MomentsContext, type TypeContext } from './define-op.ts'
 import { maximum } from './moments/functions.ts'
 import { along } from './moments/layout.ts'
@@ -40,6 +41,7 @@ export const averagePool = defineOp({
     const [first, second] = counted ? [inside / taps, inside / taps ** 2] : [1, 1 / inside]
     return [perEntry(along(x, 1), first, second, assume)]
   },
+  gradient: null,
   samples: [
     `g (float32[N, 3, 9, 8] x) => () { a = AveragePool <kernel_shape = [2, 2], strides = [2, 2]> (x) b = AveragePool <kernel_shape = [3, 3], pads = [1, 1, 1, 1], strides = [2, 2], ceil_mode = 1> (x) c = AveragePool <kernel_shape = [3, 3], auto_pad = "SAME_UPPER"> (x) }`,
   ],
@@ -66,6 +68,7 @@ export const maxPool = defineOp({
       context,
       kernelOf(context.node)?.reduce((n, k) => n * k, 1),
     ),
+  gradient: null,
   samples: [
     `g (float32[N, 3, 9, 8] x) => () { a = MaxPool <kernel_shape = [2, 2], strides = [2, 2]> (x) b, i = MaxPool <kernel_shape = [3, 3], pads = [1, 1, 1, 1], strides = [2, 2], ceil_mode = 1> (x) c = MaxPool <kernel_shape = [3, 3], dilations = [2, 2]> (x) }`,
     `g (float32[N, 3, 9] x) => () { a = MaxPool <kernel_shape = [2], strides = [2], auto_pad = "SAME_UPPER"> (x) }`,
@@ -79,6 +82,7 @@ export const lpPool = defineOp({
   inputs: ['x'],
   flow: { x: 'pooling' },
   inferTypes: inferPool,
+  gradient: null,
   samples: [`g (float32[N, 3, 9, 8] x) => () { a = LpPool <kernel_shape = [2, 2], strides = [2, 2]> (x) }`],
 })
 
@@ -102,6 +106,12 @@ export const globalAveragePool = defineOp({
     if (positions === undefined) return []
     return [perEntry(along(x, 1), 1, 1 / positions, assume)]
   },
+  gradient: {
+    x: (g) => {
+      const { shape } = g.inputs[0]!
+      return g.build.mul(g.dy(), g.scalar(1 / elementCount(shape.slice(2))))
+    },
+  },
   samples: [`g (float32[N, 3, 4, 4] x) => () { a = GlobalAveragePool(x) }`],
 })
 
@@ -120,5 +130,6 @@ export const globalPool = defineOp({
       (sizes as number[]).reduce((n, d) => n * d, 1),
     )
   },
+  gradient: null,
   samples: [`g (float32[N, 3, 4, 4] x) => () { a = GlobalMaxPool(x) b = GlobalLpPool(x) }`],
 })

@@ -23,6 +23,7 @@ export const recurrent = defineOp({
     }
     return [all, state, state]
   },
+  gradient: null,
   samples: [
     `g (float32[5, N, 3] x) => () <float32[1, 16, 3] w = uniform(-1, 1, 1), float32[1, 16, 4] r = uniform(-1, 1, 2), float32[2, 12, 3] v = uniform(-1, 1, 3), float32[2, 12, 4] q = uniform(-1, 1, 4), float32[1, 4, 3] u = uniform(-1, 1, 5), float32[1, 4, 4] p = uniform(-1, 1, 6)> { a, h, c = LSTM <hidden_size = 4> (x, w, r) b, i = GRU <hidden_size = 4, direction = "bidirectional"> (x, v, q) d, j = RNN <hidden_size = 4> (x, u, p) }`,
   ],

@@ -1,5 +1,7 @@
 import { intAttribute } from '../ir/model.ts'
+import { elementCount } from '../ir/tensor.ts'
 import { defineOp, type Known, type TypeContext } from './define-op.ts'
+import type { GradientContext } from './gradient.ts'
 import { renamed } from './moments/layout.ts'
 import { type Assume, collapsed, type Spread } from './moments/spread.ts'
 import { perEntry } from './moments/sums.ts'
@@ -42,6 +44,26 @@ function inferReduce(context: TypeContext): readonly Known[] {
   return [{ dataType, shape: kept, contents: value === undefined ? undefined : [value] }]
 }
 
+/** The axes that a node reduces. */
+function axesReduced(g: GradientContext): readonly number[] {
+  const { node, inputs } = g
+  const axes = reducedAxes(
+    { node, inputs, opset: g.build.opset, inferGraph: () => [] },
+    inputs[0]!.shape.length,
+  )
+  return axes ?? g.refuse('its axes are computed while the model runs')
+}
+
+/** A value in the shape of the output with the axes that were reduced put back, of size 1. */
+function withKeptAxes(g: GradientContext, value: string): string {
+  if (intAttribute(g.node, 'keepdims') !== 0) return value
+  const axes = axesReduced(g)
+  return g.build.reshape(
+    value,
+    g.inputs[0]!.shape.map((size, axis) => (axes.includes(axis) ? 1 : size)),
+  )
+}
+
 /** The mean (or sum) of a spread over `axes` of a value of shape `shape`. */
 export function reduced(
   spread: Spread,
@@ -82,6 +104,16 @@ export const reduceLinear = defineOp({
       reduced(x, shape, axes, { keep, sum: context.node.opType === 'ReduceSum', assume: context.assume }),
     ]
   },
+  gradient: {
+    x: (g) => {
+      const { shape } = g.inputs[0]!
+      const dy = withKeptAxes(g, g.dy())
+      if (g.node.opType === 'ReduceSum') return dy
+      const count = elementCount(shape) / elementCount(g.outputs[0]!.shape)
+      return g.build.mul(dy, g.scalar(1 / count))
+    },
+    axes: null,
+  },
   samples: [
     `g (float32[N, 3, 4, 5] x) => () <int64[2] axes = {2, -1}> { a = ReduceMean <axes = [2, 3]> (x) b = ReduceMean <axes = [-1], keepdims = 0> (x) c = ReduceSum(x, axes) d = ReduceSum <keepdims = 0> (x, axes) e = ReduceMean(x) f = ReduceSum <noop_with_empty_axes = 1> (x) }`,
     `<opset_import: ["": 18]> g (float32[N, 3, 4, 5] x) => () <int64[2] axes = {2, -1}> { a = ReduceMean(x, axes) }`,
@@ -104,6 +136,7 @@ export const reduce = defineOp({
   inputs: ['x', 'axes'],
   flow: { x: 'nonlinear', axes: 'none' },
   inferTypes: inferReduce,
+  gradient: null,
   samples: [
     `g (float32[N, 3, 4, 5] x) => () { a = ReduceMax <axes = [2, 3]> (x) b = ReduceMin <axes = [1], keepdims = 0> (x) c = ReduceL2 <axes = [1]> (x) d = ReduceProd(x) e = ReduceLogSumExp <axes = [1]> (x) f = ReduceSumSquare <axes = [1]> (x) h = ReduceL1 <axes = [1]> (x) i = ReduceLogSum <axes = [1]> (x) }`,
     `<opset_import: ["": 18]> g (float32[N, 3, 4, 5] x) => () <int64[1] axes = {1}> { a = ReduceMax(x, axes) }`,
@@ -122,6 +155,7 @@ export const argMax = defineOp({
     if (!shape || axis === undefined) return [{ dataType: 'int64' }]
     return [{ dataType: 'int64', shape: keep ? shape.with(axis, 1) : shape.toSpliced(axis, 1) }]
   },
+  gradient: { x: null },
   samples: [
     `g (float32[N, 3, 4] x) => () { a = ArgMax <axis = 1> (x) b = ArgMin <axis = -1, keepdims = 0> (x) }`,
   ],
@@ -143,6 +177,7 @@ export const topK = defineOp({
       { dataType: 'int64', shape: out },
     ]
   },
+  gradient: null,
   samples: [`g (float32[N, 5] x) => () <int64[1] k = {2}> { a, i = TopK(x, k) }`],
 })
 
@@ -152,5 +187,6 @@ export const cumSum = defineOp({
   inputs: ['x', 'axis'],
   flow: { x: 'linear', axis: 'none' },
   inferTypes: ({ inputs: [x] }) => [{ dataType: x?.dataType, shape: x?.shape }],
+  gradient: null,
   samples: [`g (float32[N, 5] x) => () <int64 axis = {1}> { a = CumSum(x, axis) }`],
 })

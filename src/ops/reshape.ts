@@ -1,6 +1,7 @@
 import { type Dim, intAttribute, intsAttribute } from '../ir/model.ts'
 import { dataTypes, elementCount, Tensor } from '../ir/tensor.ts'
 import { defineOp, type Known } from './define-op.ts'
+import { passed, reshaped as putBack } from './gradient.ts'
 import { renamed, reshaped, transposed } from './moments/layout.ts'
 import type { Spread } from './moments/spread.ts'
 import { axesOf, intsFrom, lengthOf, productOf, quotientOf, type Shape, unknownShape } from './shapes.ts'
@@ -24,6 +25,7 @@ export const identity = defineOp({
   flow: { x: 'layout' },
   inferTypes: ({ inputs }) => [inputs[0] ?? {}],
   moments: ({ spreads }) => [spreads[0]],
+  gradient: { x: passed },
   samples: [`g (float32[2, 3] x) => () { y = Identity(x) }`],
 })
 
@@ -50,6 +52,7 @@ export const reshape = defineOp({
     return [withView(inputs[0], { dataType, shape: dims, contents })]
   },
   moments: ({ inputs, spreads: [x], outputs }) => [x && reshaped(x, inputs[0]?.shape, outputs[0]?.shape)],
+  gradient: { x: putBack, shape: null },
   samples: [
     `g (float32[N, 3, 4, 5] x) => () <int64[2] s = {0, -1}, int64[3] t = {-1, 4, 15}, int64[1] u = {-1}> { a = Reshape(x, s) b = Reshape(x, t) c = Reshape(x, u) }`,
     `g (float32[N, 3, 4] x) => () <int64 zero = {0}, int64[1] axes = {0}, int64[1] rest = {-1}> { s = Shape(x) n = Gather(s, zero) u = Unsqueeze(n, axes) t = Concat <axis = 0> (u, rest) y = Reshape(x, t) }`,
@@ -70,6 +73,7 @@ export const flatten = defineOp({
     return [withView(x, { dataType: x?.dataType, shape: dims })]
   },
   moments: ({ inputs, spreads: [x], outputs }) => [x && reshaped(x, inputs[0]?.shape, outputs[0]?.shape)],
+  gradient: { x: putBack },
   samples: [
     `g (float32[N, 3, 4, 5] x) => () { a = Flatten(x) }`,
     `g (float32[2, 3, 4] x) => () { a = Flatten <axis = 2> (x) b = Flatten <axis = -1> (x) c = Flatten <axis = 0> (x) d = Flatten <axis = 3> (x) }`,
@@ -107,6 +111,7 @@ export const squeeze = defineOp({
     if (!x || !from || !to) return []
     return [reshaped(x, from, to)]
   },
+  gradient: { x: putBack, axes: null },
   samples: [
     `g (float32[N, 1, 4, 1] x) => () <int64[2] axes = {1, -1}, int64[1] one = {1}> { a = Squeeze(x, axes) b = Squeeze(x, one) }`,
     `<opset_import: ["": 11]> g (float32[2, 1, 4, 1] x) => () { a = Squeeze <axes = [1]> (x) b = Squeeze(x) }`,
@@ -144,6 +149,7 @@ export const unsqueeze = defineOp({
       ),
     ]
   },
+  gradient: { x: putBack, axes: null },
   samples: [
     `g (float32[N, 4] x) => () <int64[2] axes = {1, -1}> { a = Unsqueeze(x, axes) }`,
     `<opset_import: ["": 11]> g (float32[N, 4] x) => () { a = Unsqueeze <axes = [0, 3]> (x) }`,
@@ -171,6 +177,13 @@ export const transpose = defineOp({
     if (!x) return []
     const order = intsAttribute(node, 'perm') ?? x.dims.map((_, axis) => x.dims.length - 1 - axis)
     return [transposed(x, order)]
+  },
+  gradient: {
+    x: (g) => {
+      const order =
+        intsAttribute(g.node, 'perm') ?? g.inputs[0]!.shape.map((_, axis, { length }) => length - 1 - axis)
+      return g.build.op('Transpose', [g.dy()], { perm: order.map((_, axis) => order.indexOf(axis)) })
+    },
   },
   samples: [`g (float32[N, 3, 4] x) => () { a = Transpose(x) b = Transpose <perm = [0, 2, 1]> (x) }`],
 })

@@ -25,10 +25,39 @@ const usesBatch = { train: true, calibrate: true, eval: false, sample: false } a
  * repeatable: each session starts the same sequence of draws. With `words`, noise takes its random numbers from an input
  * of that name instead; shapes of what is perturbed must then be known.
  */
-export function toMode(
+export const toMode = (model: Model, mode: Mode, options: NoiseOptions = {}): Model =>
+  rewritten(model, {
+    ...options,
+    noise: noiseIsOn[mode],
+    norm: (build, norm) => {
+      emitNorm(build, norm, usesBatch[mode])
+      // A training BatchNormalization also returns statistics, updated and saved; here nothing is updated.
+      return [3, 4, 3, 4].map((input) => norm.node.inputs[input]!)
+    },
+  })
+
+export interface NoiseOptions {
+  /** Makes the noise repeatable. */
+  readonly seed?: number | undefined
+  /** What the noise is drawn from, instead. */
+  readonly words?: RandomWords | undefined
+}
+
+/**
+ * The model with its noises on or off and every BatchNormalization as `norm` writes it, which returns the values of its
+ * further outputs: statistics updated and saved.
+ */
+export function rewritten(
   model: Model,
-  mode: Mode,
-  { seed = 0, words }: { seed?: number; words?: RandomWords } = {},
+  {
+    noise: noiseOn,
+    norm: writeNorm,
+    seed = 0,
+    words,
+  }: NoiseOptions & {
+    noise: boolean
+    norm: (build: GraphBuilder, norm: Norm) => readonly string[]
+  },
 ): Model {
   const { noises, norms, types } = factsOf(model)
   const uses = usesOf(model.graph)
@@ -45,23 +74,15 @@ export function toMode(
       const mask = node.opType === 'Dropout' && isRead(node.outputs[1]) ? node.outputs[1] : undefined
       const { dataType: type = 'float32', shape } = types.get(noise.input) ?? {}
       const fed = words && { words, dims: fixedShape(shape, noise) }
-      if (noiseIsOn[mode])
+      if (noiseOn)
         emitNoise(build, noise, { type, mask, seed: seed * 10_007 + noises.indexOf(noise) + 1, fed })
       else {
         build.op('Identity', [noise.input], {}, noise.output)
         if (mask) emitMask(build, allTrue(build, noise.input), { type, mask })
       }
     } else if (norm) {
-      emitNorm(build, norm, usesBatch[mode])
-      // A training BatchNormalization also returns statistics, updated and saved; here nothing is updated.
-      for (const [output, input] of [
-        [1, 3],
-        [2, 4],
-        [3, 3],
-        [4, 4],
-      ] as const)
-        if (isRead(node.outputs[output]))
-          build.op('Identity', [node.inputs[input]!], {}, node.outputs[output])
+      for (const [i, statistic] of writeNorm(build, norm).entries())
+        if (isRead(node.outputs[i + 1])) build.op('Identity', [statistic], {}, node.outputs[i + 1])
     } else build.keep(node)
   }
   const graph = { ...model.graph, nodes: build.nodes, initializers: build.initializers }
@@ -78,12 +99,17 @@ function fixedShape(shape: readonly Dim[] | undefined, { label }: Noise): number
   )
 }
 
-function emitNorm(build: GraphBuilder, norm: Norm, batch: boolean): void {
-  const [x = '', scale = '', shift = '', storedMean = '', storedVariance = ''] = norm.node.inputs
-  if (intAttribute(norm.node, 'spatial') === 0)
+/** Throws a UserError for a BatchNormalization that does not normalise channels. */
+export function refusePositions({ node, label }: Norm): void {
+  if (intAttribute(node, 'spatial') === 0)
     throw new UserError(
-      `'${norm.label}' normalises every position by itself (spatial = 0), which is not supported; export the model with opset 9 or newer`,
+      `'${label}' normalises every position by itself (spatial = 0), which is not supported; export the model with opset 9 or newer`,
     )
+}
+
+function emitNorm(build: GraphBuilder, norm: Norm, batch: boolean): void {
+  refusePositions(norm)
+  const [x = '', scale = '', shift = '', storedMean = '', storedVariance = ''] = norm.node.inputs
   let mean = storedMean
   let variance = storedVariance
   if (batch) {

@@ -1,0 +1,180 @@
+import { describe, expect, test } from 'vitest'
+import { knownValues } from '../../src/analysis/infer-types.ts'
+import { withGradients } from '../../src/autodiff/with-gradients.ts'
+import { encodeModel } from '../../src/formats/onnx/write.ts'
+import { GraphBuilder } from '../../src/ir/builder.ts'
+import type { Model, ValueInfo } from '../../src/ir/model.ts'
+import { opsetOf } from '../../src/ir/model.ts'
+import { uniform } from '../../src/ir/random.ts'
+import { elementCount, isFloat, Tensor } from '../../src/ir/tensor.ts'
+import { parseModel } from '../../src/ir/text.ts'
+import type { Op } from '../../src/ops/index.ts'
+import { opOf, ops } from '../../src/ops/index.ts'
+import { bindDimensions } from '../../src/rewrite/passes/bind-shapes.ts'
+import { createSession } from '../../src/runtime/session.ts'
+
+const bindings = { N: 3, H: 5, W: 6 }
+
+/** The floating-point values that a sample computes and that its loss is made of. */
+const outputsOf = (model: Model): string[] =>
+  model.graph.nodes
+    .flatMap((node) => (node.opType === 'Split' ? node.outputs : node.outputs.slice(0, 1)))
+    .filter((output) => isFloat(knownValues(model).get(output)?.dataType ?? 'bool'))
+
+/** Floating-point inputs and initializers that are no mere settings. */
+function parametersOf(model: Model): string[] {
+  const opset = opsetOf(model)
+  const isSetting = (value: string) =>
+    model.graph.nodes.every((node) => {
+      const moving = node.inputs.map((input) => input === value)
+      const flows = opOf(node).flow({ node, opset, moving })
+      return node.inputs.every((input, i) => input !== value || flows[i] === 'none')
+    })
+  return [...model.graph.inputs.map(({ name }) => name), ...model.graph.initializers.keys()].filter(
+    (name) => isFloat(knownValues(model).get(name)?.dataType ?? 'bool') && !isSetting(name),
+  )
+}
+
+/** The model with `outputs`, and the values of `parameters` fed rather than stored. */
+function exposing(model: Model, parameters: readonly string[], outputs: readonly string[]): Model {
+  const stored: ValueInfo[] = [...model.graph.initializers]
+    .filter(([name]) => parameters.includes(name))
+    .map(([name, { dataType, dims }]) => ({ name, type: { dataType, shape: dims } }))
+  return {
+    ...model,
+    graph: {
+      ...model.graph,
+      inputs: [...model.graph.inputs, ...stored],
+      initializers: new Map([...model.graph.initializers].filter(([name]) => !parameters.includes(name))),
+      outputs: outputs.map((name) => ({ name, type: undefined })),
+      types: new Map(),
+    },
+  }
+}
+
+type Feeds = ReadonlyMap<string, Tensor>
+
+/** Central differences of the loss along random directions against the gradients that the graph computes. */
+async function check(model: Model): Promise<void> {
+  const known = knownValues(model)
+  const dataTypeOf = (name: string) => known.get(name)!.dataType!
+  const outputs = outputsOf(model)
+  const parameters = parametersOf(model)
+  const feeds = new Map<string, Tensor>()
+  model.graph.inputs.forEach(({ name, type }, i) => {
+    const dims = type!.shape as readonly number[]
+    const values = uniform(
+      elementCount(dims),
+      isFloat(type!.dataType!) ? -1 : 0,
+      isFloat(type!.dataType!) ? 1 : 2,
+      i + 1,
+    )
+    feeds.set(
+      name,
+      Tensor.of(type!.dataType!, dims, isFloat(type!.dataType!) ? values : values.map(Math.floor)),
+    )
+  })
+  for (const name of parameters) if (!feeds.has(name)) feeds.set(name, model.graph.initializers.get(name)!)
+
+  const weights = new Map(
+    outputs.map((name, i) => {
+      const shape = known.get(name)!.shape as readonly number[]
+      return [name, Tensor.of(dataTypeOf(name), shape, uniform(elementCount(shape), -1, 1, 100 + i))]
+    }),
+  )
+  const build = new GraphBuilder(model)
+  for (const node of model.graph.nodes) build.keep(node)
+  const terms = outputs.map((name) => {
+    const product = build.mul(name, build.constant(weights.get(name)!))
+    const axes = known.get(name)!.shape!.map((_, axis) => axis)
+    const sum = axes.length > 0 ? build.reduceSum(product, axes, false) : product
+    return dataTypeOf(name) === dataTypeOf(outputs[0]!) ? sum : build.op('CastLike', [sum, outputs[0]!])
+  })
+  const loss = terms.length > 1 ? build.op('Sum', terms) : build.op('Identity', terms)
+  const withLoss = {
+    ...model,
+    graph: { ...model.graph, nodes: build.nodes, initializers: build.initializers },
+  }
+  const { model: differentiated, gradients } = withGradients(withLoss, { loss, wrt: parameters })
+
+  const forward = await createSession(encodeModel(exposing(model, parameters, outputs)), { threads: 1 })
+  const lossOf = async (fed: Feeds) => {
+    const values = await forward.run(fed)
+    let sum = 0
+    for (const [name, weight] of weights) {
+      const [y, w] = [values.get(name)!.toNumbers(), weight.toNumbers()]
+      for (let i = 0; i < y.length; i++) sum += y[i]! * w[i]!
+    }
+    return sum
+  }
+  const backward = await createSession(
+    encodeModel(exposing(differentiated, parameters, [...new Set(gradients.values())])),
+    { threads: 1 },
+  )
+  const used = (fed: Feeds) => new Map([...fed].filter(([name]) => backward.inputs.includes(name)))
+  const found = await backward.run(used(feeds))
+  const precise = [...known.values()].every(({ dataType }) => !isFloat(dataType!) || dataType === 'float64')
+  for (const [index, name] of parameters.entries()) {
+    const gradient = found.get(gradients.get(name)!)!
+    const value = feeds.get(name)!
+    expect({ name, dims: gradient.dims, type: gradient.dataType }).toEqual({
+      name,
+      dims: value.dims,
+      type: value.dataType,
+    })
+    const step = precise ? 1e-6 : 4e-3
+    for (const trial of [0, 1, 2]) {
+      const direction = uniform(value.size, -1, 1, 1000 + 10 * index + trial).map((v) => Math.sign(v) || 1)
+      const moved = (by: number) => {
+        const values = value.toNumbers().map((v, i) => v + by * direction[i]!)
+        return new Map([...feeds, [name, Tensor.of(value.dataType, value.dims, values)]])
+      }
+      const [above, below] = [moved(step), moved(-step)]
+      // What was really added, after rounding to the type.
+      const numeric = ((await lossOf(above)) - (await lossOf(below))) / (2 * step)
+      const slopes = gradient.toNumbers()
+      let analytic = 0
+      let size = 1
+      for (let i = 0; i < slopes.length; i++) {
+        analytic += slopes[i]! * direction[i]!
+        size += Math.abs(slopes[i]!)
+      }
+      expect(Math.abs(numeric - analytic) / size, `${name}: ${numeric} against ${analytic}`).toBeLessThan(
+        precise ? 1e-7 : 2e-3,
+      )
+    }
+  }
+  await forward.release()
+  await backward.release()
+}
+
+const float64 = (sample: string) => sample.replaceAll('float32', 'float64')
+
+/** Whether ONNX Runtime has kernels for all of the sample in float64. */
+async function runs(sample: string): Promise<boolean> {
+  const model = bindDimensions(parseModel(sample), bindings)
+  try {
+    const exposed = exposing(model, [], outputsOf(model))
+    await (await createSession(encodeModel(exposed), { threads: 1 })).release()
+    return true
+  } catch {
+    return false
+  }
+}
+
+const isTrainable = (op: Op) =>
+  op.opTypes.some((opType) =>
+    op.inputs.some((_, i) => op.gradient({ opType, attributes: new Map() } as never, i)),
+  )
+
+describe('gradients are central differences', () => {
+  for (const op of ops.filter(isTrainable))
+    for (const [i, sample] of op.gradientSamples.entries()) {
+      const model = bindDimensions(parseModel(sample), bindings)
+      if (opsetOf(model) < 17 || parametersOf(model).length === 0) continue
+      test(`${op.opTypes.join(', ')} ${i}`, async () => {
+        const text = (await runs(float64(sample))) ? float64(sample) : sample
+        await check(bindDimensions(parseModel(text), bindings))
+      })
+    }
+})
