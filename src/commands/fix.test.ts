@@ -1,7 +1,9 @@
 import { describe, expect, test } from 'vitest'
+import { factsOf } from '../analysis/index.ts'
 import { encodeNpz } from '../data/npz-write.ts'
 import { concat, encodeModel } from '../formats/onnx/index.ts'
 import { readModelBytes } from '../formats/open-model.ts'
+import type { Edit } from '../ir/edit.ts'
 import { UserError } from '../ir/errors.ts'
 import { uniform } from '../ir/random.ts'
 import { Tensor } from '../ir/tensor.ts'
@@ -11,6 +13,9 @@ import { type Result, resultSchema } from '../result/result.ts'
 import { compare } from './compare.ts'
 import { fix } from './fix.ts'
 import { measure } from './measure.ts'
+
+const statisticsIn = (edits: readonly Edit[]) =>
+  edits.filter((edit) => edit.kind === 'set-running-statistics')
 
 /** x is uniform on -1..3: mean 1, variance 4/3. */
 const xMean = 1
@@ -65,7 +70,7 @@ describe('fix', () => {
     expect(result.repair?.largestRatioByPass[0]).toBeGreaterThan(2)
     expect(result.repair?.largestRatioByPass.at(-1)).toBeLessThan(1.01)
     expect(result.repair?.changes).toMatchObject([{ label: 'bn', key: 'n' }])
-    const [edit] = edits
+    const [edit] = statisticsIn(edits)
     columns.forEach(({ mean, variance }, c) => {
       expect(edit!.mean[c]!).toBeCloseTo(mean, 5)
       expect(edit!.variance[c]! / variance).toBeCloseTo(1, 5)
@@ -152,7 +157,7 @@ describe('fix', () => {
       const { result, edits } = await fix(await readModelBytes(bytes, 'net.onnx', files), options, files)
       throughJson(result)
       expect(result.repair?.outcome).toBe('kept')
-      expect(edits[0]!.variance[1]! / columns[1]!.variance).toBeCloseTo(1, 5)
+      expect(statisticsIn(edits)[0]!.variance[1]! / columns[1]!.variance).toBeCloseTo(1, 5)
     }
   })
 
@@ -169,7 +174,7 @@ describe('fix', () => {
     const { result, edits } = await fix(file, options, files)
     throughJson(result)
     expect(result.repair?.outcome).toBe('kept')
-    expect(edits.map(({ node }) => node)).toEqual(['n'])
+    expect(statisticsIn(edits).map(({ node }) => node)).toEqual(['n'])
   })
 
   test('one layer that is applied twice stores the moments of both inputs together', async () => {
@@ -186,13 +191,13 @@ describe('fix', () => {
       }`)
     const { result, edits, chunks } = await fix(file, options, files)
     throughJson(result)
-    expect(edits.map(({ node }) => node)).toEqual(['a', 'b'])
-    expect(edits[0]!.mean).toEqual(edits[1]!.mean)
+    expect(statisticsIn(edits).map(({ node }) => node)).toEqual(['a', 'b'])
+    expect(statisticsIn(edits)[0]!.mean).toEqual(statisticsIn(edits)[1]!.mean)
     columns.forEach(({ mean, variance }, c) => {
-      expect(edits[0]!.mean[c]!).toBeCloseTo((mean + 2 * mean) / 2, 4)
+      expect(statisticsIn(edits)[0]!.mean[c]!).toBeCloseTo((mean + 2 * mean) / 2, 4)
       // Variance within, and between the two means.
       const pooled = (variance + 4 * variance) / 2 + (mean / 2) ** 2
-      expect(edits[0]!.variance[c]! / pooled).toBeCloseTo(1, 4)
+      expect(statisticsIn(edits)[0]!.variance[c]! / pooled).toBeCloseTo(1, 4)
     })
     // Both still read the one tensor of the file.
     const { model } = await readModelBytes(concat(chunks!), 'net.onnx', files)
@@ -345,5 +350,43 @@ describe('compare', () => {
     await expect(compare(await open(shifted), other, options, files)).rejects.toThrow(
       /cannot be compared: net\.onnx gives outputs of shape \[\d+, 2\], net\.onnx of \[\d+, 3\]/,
     )
+  })
+})
+
+describe('repairs that change the noise', () => {
+  test('without data the changed network is written, and what it still needs is said', async () => {
+    const file = await open(shifted)
+    const { result, chunks } = await fix(
+      file,
+      { repair: 'move-dropout-after-last-norm', choices: { parameter: 0.3 } },
+      files,
+    )
+    throughJson(result)
+    expect(result.repair).toMatchObject({ outcome: 'kept', preserves: 'inference', changes: [] })
+    expect(result.repair?.noises).toEqual([
+      { label: 'drop', from: 'dropout, ratio 0.5', to: null },
+      { label: 'dropout_before_y', from: null, to: 'dropout, ratio 0.3' },
+    ])
+    const { model } = await readModelBytes(concat(chunks!), 'moved.onnx', files)
+    expect(factsOf(model).paths).toEqual([])
+  })
+
+  test('with data the statistics are re-estimated in one go', async () => {
+    const file = await open(shifted)
+    const { result, edits, chunks } = await fix(file, { ...options, repair: 'uout' }, files)
+    throughJson(result)
+    expect(result.repair).toMatchObject({ id: 'uout', outcome: 'kept', preserves: 'neither' })
+    expect(edits.map(({ kind }) => kind)).toEqual(['replace-noise', 'set-running-statistics'])
+    const repaired = await readModelBytes(concat(chunks!), 'mild.onnx', files)
+    expect(factsOf(repaired.model).noises.map(({ kind }) => kind)).toEqual(['uout'])
+    const after = await measure(repaired, options, files)
+    expect(after.measurement?.layers[0]?.shiftRatio).toBeLessThan(1.0001)
+  })
+
+  test('a network without exposed noise needs none', async () => {
+    const file = await open(shifted.replace('Dropout (x, half, on)', 'Identity (x)'))
+    const { result, chunks } = await fix(file, { repair: 'uout' }, files)
+    expect(result.repair?.outcome).toBe('nothing-to-repair')
+    expect(chunks).toBeUndefined()
   })
 })

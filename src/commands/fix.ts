@@ -1,12 +1,15 @@
-import type { Norm } from '../analysis/facts.ts'
+import type { Facts, Norm } from '../analysis/facts.ts'
 import { factsOf } from '../analysis/index.ts'
 import type { Companion, ModelFile } from '../formats/define-format.ts'
-import type { SetRunningStatistics } from '../ir/edit.ts'
+import { applyEdits, type Edit, type NoiseNode, noiseEdits, type SetRunningStatistics } from '../ir/edit.ts'
 import { UserError } from '../ir/errors.ts'
 import { measure as measureModel } from '../measure/measure.ts'
 import { meanOf, quantilesOf } from '../measure/moments.ts'
+import { noiseUnit } from '../ops/noises/index.ts'
 import type { Files } from '../platform/files.ts'
 import type { Layer, Measurement, RepairInfo, Result } from '../result/result.ts'
+import type { Repair } from '../rewrite/repairs/define-repair.ts'
+import { repairCalled } from '../rewrite/repairs/index.ts'
 import { recalibrate } from '../rewrite/repairs/recalibrate.ts'
 import { check } from './check.ts'
 import { dataFor } from './data.ts'
@@ -14,13 +17,10 @@ import { statisticsOf, withWeights } from './measure.ts'
 import { type FixOptions, phase } from './options.ts'
 import { recalibrated } from './recalibrated.ts'
 
-/** All repairs, by id. */
-const repairs = [recalibrate]
-
 export interface Fixed {
   readonly result: Result
   /** What the repair changes; empty if it was not kept. */
-  readonly edits: readonly SetRunningStatistics[]
+  readonly edits: readonly Edit[]
   /** The repaired file, to be written by `save`; undefined if there is nothing to write. */
   readonly chunks: readonly Uint8Array[] | undefined
   /** Files beside it that the repair changes too. */
@@ -33,17 +33,45 @@ export interface Fixed {
  * confidence interval, or with `force`. Throws a UserError if the data or statistics do not fit the model.
  */
 export async function fix(file: ModelFile, options: FixOptions, files: Files): Promise<Fixed> {
-  const id = options.repair ?? recalibrate.id
-  if (!repairs.some((repair) => repair.id === id))
-    throw new UserError(
-      `no repair is called '${id}'; there is: ${repairs.map((repair) => repair.id).join(', ')}`,
-    )
-  if (options.from) return fixFrom(file, options.from, options)
+  const chosen = repairCalled(options.repair ?? recalibrate.id)
+  const { model } = file
+  const facts = factsOf(model)
+  const { choices = {} } = options
+  const restructures = chosen.needs === 'training'
+  const restructuring = restructures ? chosen.plan({ model, facts, statistics: new Map(), choices }) : []
+  if (options.from) {
+    if (restructures)
+      throw new UserError(
+        `--repair ${chosen.id} changes the noise, and moments measured elsewhere are those of the model as it is; give data, or neither`,
+      )
+    return fixFrom(file, options.from, options)
+  }
+  if (restructures && restructuring.length === 0)
+    return {
+      result: {
+        ...check(file, options),
+        command: 'fix',
+        repair: outcome(chosen, 'nothing-to-repair', 'no noise of the model reaches a batch normalization'),
+      },
+      ...nothing,
+    }
+  const noises = restructures ? { noises: noisesChanged(facts, restructuring) } : {}
+  if (restructures && options.data === undefined) {
+    const reason =
+      'the noise is changed; the weights and statistics are still those trained with the old one: train the model on, or repair with data as well'
+    return {
+      result: {
+        ...check(file, options),
+        command: 'fix',
+        repair: { ...outcome(chosen, 'kept', reason), ...noises },
+      },
+      ...written(file, restructuring),
+    }
+  }
   if (options.data === undefined)
     throw new UserError(
       'fix needs samples like those the model was trained on (--data), or moments measured elsewhere (--from); 64 to 256 without labels are enough for most networks',
     )
-  const { model } = file
   const data = await dataFor(model, { ...options, data: options.data }, files)
   const before = await measureModel(model, data.batches, {
     ...options,
@@ -58,9 +86,10 @@ export async function fix(file: ModelFile, options: FixOptions, files: Files): P
     seed: options.seed ?? 0,
     measurement: withWeights(model, before.measurement),
   }
-  const shifted = before.measurement.layers.some(isShifted) || factsOf(model).norms.some(isBroken)
-  if (!shifted && !options.force) {
+  const shifted = before.measurement.layers.some(isShifted) || facts.norms.some(isBroken)
+  if (!shifted && !restructures && !options.force) {
     const repair = outcome(
+      chosen,
       'nothing-to-repair',
       'no variance shift found: every layer sees in eval mode what it stored',
     )
@@ -70,24 +99,27 @@ export async function fix(file: ModelFile, options: FixOptions, files: Files): P
     }
   }
 
-  const { edits, after, passes, largestRatios } = await recalibrated(model, data, options)
+  const changed = applyEdits(model, restructuring)
+  const { edits, after, passes, largestRatios } = await recalibrated(changed, data, options)
   const verdict = judge(before.measurement, after.measurement)
   const kept = verdict.better || options.force
   const largestBefore = largestRatio(before.measurement)
   const repair: RepairInfo = {
-    ...outcome(verdict.better ? 'kept' : options.force ? 'forced' : 'rejected', verdict.reason),
+    ...outcome(chosen, verdict.better ? 'kept' : options.force ? 'forced' : 'rejected', verdict.reason),
+    ...noises,
+    ...(restructures ? { preserves: 'neither' as const } : {}),
     samples: after.measurement.data.samples,
     passes,
     largestRatioByPass: [largestBefore, ...largestRatios].filter(Number.isFinite),
-    changes: changesOf(factsOf(model).norms, edits),
+    changes: changesOf(facts.norms, edits),
   }
   const result: Result = {
     ...base,
-    after: noteOnSampling(withWeights(model, after.measurement), factsOf(model).noises.length),
+    after: noteOnSampling(withWeights(changed, after.measurement), factsOf(changed).noises.length),
     repair,
     statistics: statisticsOf(model, edits),
   }
-  return kept ? { result, ...written(file, edits) } : { result, ...nothing }
+  return kept ? { result, ...written(file, [...restructuring, ...edits]) } : { result, ...nothing }
 }
 
 /** The repair from statistics that `measure` found elsewhere; nothing can be measured here. */
@@ -131,6 +163,7 @@ function fixFrom(file: ModelFile, from: Result, options: FixOptions): Fixed {
     ...(from.after ? { after: from.after } : {}),
     repair: {
       ...outcome(
+        recalibrate,
         verdict.better ? 'kept' : options.force ? 'forced' : 'rejected',
         `${verdict.reason} (as measured elsewhere)`,
       ),
@@ -143,23 +176,41 @@ function fixFrom(file: ModelFile, from: Result, options: FixOptions): Fixed {
 
 const nothing = { edits: [], chunks: undefined, companions: [] } as const
 
-const written = (file: ModelFile, edits: readonly SetRunningStatistics[]) => ({
+const written = (file: ModelFile, edits: readonly Edit[]) => ({
   edits,
   chunks: file.write(edits),
   companions: file.writeCompanions?.(edits) ?? [],
 })
 
-const outcome = (kind: RepairInfo['outcome'], reason: string): RepairInfo => ({
-  id: recalibrate.id,
+const outcome = (repair: Repair, kind: RepairInfo['outcome'], reason: string): RepairInfo => ({
+  id: repair.id,
   outcome: kind,
   reason,
   samples: 0,
   passes: 0,
   largestRatioByPass: [],
   changes: [],
-  preserves: recalibrate.preserves,
+  preserves: repair.preserves,
   output: null,
 })
+
+/** What the edits do to noises, in words. */
+function noisesChanged(facts: Facts, edits: readonly Edit[]): NonNullable<RepairInfo['noises']> {
+  const byKey = new Map(facts.noises.map((noise) => [noise.key, noise]))
+  const inWords = (kind: string, name: string, value: number | undefined) =>
+    `${kind}, ${name} ${value === undefined ? 'unknown' : Number(value.toPrecision(4))}`
+  const added = ({ noise, parameter }: NoiseNode) =>
+    inWords(noise, noiseUnit(noise).parameter.name, parameter)
+  return noiseEdits(edits).map((edit) => {
+    if (edit.kind === 'insert-noise') return { label: edit.noise.label, from: null, to: added(edit.noise) }
+    const { label, kind, parameter } = byKey.get(edit.node)!
+    return {
+      label,
+      from: inWords(kind, parameter.name, parameter.value),
+      to: edit.by ? added(edit.by) : null,
+    }
+  })
+}
 
 /** Statistics for the noise off are no longer right for the noise on. */
 function noteOnSampling(after: Measurement, noises: number): Measurement {

@@ -2,6 +2,7 @@ import type { AdaptOptions } from '../data/adapt.ts'
 import type { Dataset } from '../data/dataset.ts'
 import type { OpenOptions } from '../data/open.ts'
 import type { Result, Severity } from '../result/result.ts'
+import type { RepairChoices } from '../rewrite/repairs/define-repair.ts'
 
 /** What to check a model for. */
 export interface CheckOptions {
@@ -49,6 +50,8 @@ export interface FixOptions extends CheckOptions, RunOptions, Omit<DataOptions, 
   readonly from?: Result
   /** Id of the repair (default `recalibrate`). */
   readonly repair?: string
+  /** What a repair that changes noises puts in, and where. */
+  readonly choices?: RepairChoices
   /** Most passes over the data (default 5). */
   readonly passes?: number
   /** Largest layer shift ratio that ends the passes (default 1.01). */

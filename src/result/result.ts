@@ -184,6 +184,16 @@ const repair = z.object({
       varianceRatio: quantiles.describe('new / old running variance over channels'),
     }),
   ),
+  noises: z
+    .array(
+      z.object({
+        label: z.string(),
+        from: z.string().nullable().describe('kind and parameter of the noise that was there, if any'),
+        to: z.string().nullable().describe('the same of the noise that is there now, if any'),
+      }),
+    )
+    .optional()
+    .describe('noises that the repair replaced, removed or put in'),
   preserves: z.enum(['both', 'inference', 'training', 'neither']),
   output: z.string().nullable().describe('file written, if any'),
 })

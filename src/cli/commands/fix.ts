@@ -1,5 +1,6 @@
 import { UserError } from '../../ir/errors.ts'
 import type { Result } from '../../result/result.ts'
+import type { Repair, RepairChoices } from '../../rewrite/repairs/define-repair.ts'
 import { type CommandContext, defineCommand } from '../define-command.ts'
 import { exitCodes } from '../exit-codes.ts'
 import { interruptible } from '../interrupt.ts'
@@ -12,9 +13,10 @@ import { checkWritable, inputsOf } from '../write.ts'
 /** A repaired copy of a model. */
 export const fixCommand = defineCommand({
   name: 'fix',
-  summary: 'Repair a model: re-estimate the statistics of its batch normalizations with the noise off.',
+  summary:
+    'Repair a model: re-estimate the statistics of its batch normalizations, or replace or move its noise.',
   about:
-    'Writes a new file; everything but the running statistics stays byte for byte. The repair is kept only if the measured gap shrinks and accuracy, where there are labels, does not fall; otherwise nothing is written and the exit code is 1. If nothing shifts, nothing is written either, and the exit code is 0. 64 to 256 samples like the training data, without labels, are enough for most networks.',
+    'Writes a new file; everything but what the repair names stays byte for byte. The repair is kept only if the measured gap shrinks and accuracy, where there are labels, does not fall; otherwise nothing is written and the exit code is 1. If nothing shifts, nothing is written either, and the exit code is 0. 64 to 256 samples like the training data, without labels, are enough for most networks. Repairs: recalibrate (default) re-estimates the running statistics with the noise off; move-dropout-after-last-norm, uout and gaussian change the noise itself, for which the model then wants training: with data they re-estimate the statistics too, without data they only write the changed network.',
   usage: '<model> --data <spec> -o <file>',
   takes: { what: 'one model file', least: 1, most: 1 },
   settings: [...dataSettings, 'repair', 'passes', 'tolerance', ...runSettings, ...ruleSettings, 'format'],
@@ -23,6 +25,14 @@ export const fixCommand = defineCommand({
     ['--in-place', 'replace the model itself'],
     ['--dry-run', 'tell what a repair would change, and write nothing'],
     ['--from <file>', 'repair with statistics that `measure -o FILE` found elsewhere, in place of data'],
+    ['--beta <number>', 'uout: half-width of the new noise, 0 to 1 (default: 0.1)'],
+    ['--sigma <number>', 'gaussian: standard deviation of the new noise (default: 0.1)'],
+    ['--ratio <number>', 'move-dropout-after-last-norm: dropped share (default: the largest that was there)'],
+    [
+      '--equal-variance <ratio>',
+      'uout, gaussian: choose the strength at each place so that its layers are predicted to shift by this, such as 1.01',
+    ],
+    ['--position <place>', 'move-dropout-after-last-norm: before-classifier (default) or before-global-pool'],
     ['--force', 'keep the repair even if the gap does not shrink'],
     ['--html <file>', 'also write an HTML report'],
   ],
@@ -30,6 +40,7 @@ export const fixCommand = defineCommand({
     ['varshift fix model.onnx --data images.npz -o fixed.onnx', 'the usual repair'],
     ['varshift fix model.onnx --data images.npz --samples 256 --dry-run', 'what it would do'],
     ['varshift fix model.onnx --from shift.json -o fixed.onnx', 'without the data'],
+    ['varshift fix model.onnx --repair uout --beta 0.1 -o mild.onnx', 'milder noise, to train on with'],
   ],
   async run(context) {
     const { args, flags, settings, console, files } = context
@@ -39,15 +50,22 @@ export const fixCommand = defineCommand({
     if (from !== undefined && settings.data !== undefined)
       console.note(`--from ${from} is used in place of the data ${settings.data}`)
     const wanted = await reportFiles(context, { model: flags.dryRun ? (flags.output as string) : output })
+    const { repairCalled } = await import('../../rewrite/repairs/index.ts')
+    const repair = repairCalled(settings.repair ?? 'recalibrate')
+    const choices = choicesOf(repair, context)
     const source =
-      from === undefined ? { data: dataOf(context, 'fix') } : { from: await statisticsIn(from, context) }
+      from !== undefined
+        ? { from: await statisticsIn(from, context) }
+        : settings.data === undefined && repair.needs === 'training'
+          ? {}
+          : { data: dataOf(context, 'fix') }
     const rules = await ruleOptions(context)
     const [{ openModel }, { fix }, { save }] = await Promise.all([
       import('../../formats/open-model.ts'),
       import('../../commands/fix.ts'),
       import('../../commands/save.ts'),
     ])
-    const { repair, passes, tolerance } = settings
+    const { passes, tolerance } = settings
     return interruptible(console, async (signal) => {
       const file = await openModel(path, files)
       const options = {
@@ -55,7 +73,9 @@ export const fixCommand = defineCommand({
         ...rules,
         ...dataOptions(context),
         ...runOptions(context, signal),
-        ...given({ repair, passes, tolerance, force: flags.force === true ? true : undefined }),
+        repair: repair.id,
+        choices,
+        ...given({ passes, tolerance, force: flags.force === true ? true : undefined }),
       }
       const fixed = await fix(file, options, files).catch((error: unknown) => {
         if (signal.aborted) return undefined
@@ -77,6 +97,33 @@ export const fixCommand = defineCommand({
     })
   },
 })
+
+/** What the flags choose for the repair. Throws a UserError for a flag that means nothing to it. */
+function choicesOf(repair: Repair, { flags }: CommandContext): RepairChoices {
+  const numberOf = (name: string, flag: string) => {
+    if (flags[name] === undefined) return undefined
+    const value = Number(flags[name])
+    if (flags[name] !== '' && Number.isFinite(value)) return value
+    throw new UserError(`${flag} takes a number, got '${String(flags[name])}'`)
+  }
+  for (const name of ['beta', 'sigma', 'ratio'])
+    if (flags[name] !== undefined && name !== repair.parameter)
+      throw new UserError(`--${name} means nothing to --repair ${repair.id}`)
+  const parameter = repair.parameter && numberOf(repair.parameter, `--${repair.parameter}`)
+  const targetRatio = numberOf('equalVariance', '--equal-variance')
+  if (targetRatio !== undefined && !(targetRatio > 1))
+    throw new UserError(`--equal-variance takes a ratio above 1, such as 1.01, got ${targetRatio}`)
+  if (targetRatio !== undefined && parameter !== undefined)
+    throw new UserError(`--equal-variance and --${repair.parameter} contradict each other; give one of them`)
+  if (targetRatio !== undefined && (repair.parameter === undefined || repair.parameter === 'ratio'))
+    throw new UserError(`--equal-variance means nothing to --repair ${repair.id}`)
+  const { position } = flags
+  if (position !== undefined && repair.parameter !== 'ratio')
+    throw new UserError(`--position means nothing to --repair ${repair.id}`)
+  if (position !== undefined && position !== 'before-classifier' && position !== 'before-global-pool')
+    throw new UserError(`--position is before-classifier or before-global-pool, got '${String(position)}'`)
+  return given({ parameter, targetRatio, position })
+}
 
 /** Where the repaired model goes; undefined for a dry run. */
 async function outputOf(context: CommandContext, model: string): Promise<string | undefined> {

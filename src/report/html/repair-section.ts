@@ -21,6 +21,7 @@ export function repairSection({ result, positions }: Page): Section | undefined 
 <dt>Why</dt><dd>${done.reason}</dd>
 <dt>Used</dt><dd>${counted(done.samples, 'sample')}, ${counted(done.passes, 'pass', 'passes')}</dd>
 ${done.changes.length > 0 && html`<dt>Changed</dt><dd>running mean and variance of ${counted(done.changes.length, 'layer')}; ${preservedWords[done.preserves]}</dd>`}
+${done.noises && html`<dt>Noise</dt><dd><ul class="next">${done.noises.map(({ label, from, to }) => html`<li><code><bdi>${label}</bdi></code> ${from ?? 'nothing'} → ${to ?? 'nothing'}</li>`)}</ul></dd>`}
 <dt>Written</dt><dd>${done.output === null ? 'nothing' : html`<code><bdi>${done.output}</bdi></code>`}</dd>
 </dl>`
   const curve = done.largestRatioByPass.length > 1 ? passesPlot(done.largestRatioByPass) : undefined

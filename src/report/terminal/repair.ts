@@ -30,6 +30,9 @@ export function repair({ repair: done }: Result, { paint, width }: Page): string
           `running mean and variance of ${counted(changed, 'layer')}; ${preservedWords[done.preserves]}`,
         )
       : []),
+    ...(done.noises ?? []).flatMap(({ label, from, to }, i) =>
+      field(i === 0 ? 'noise' : '', `${printable(label)}: ${from ?? 'nothing'} → ${to ?? 'nothing'}`),
+    ),
     ...(done.output === null ? [] : field('written', printable(done.output))),
   ]
 }

@@ -33,7 +33,10 @@ export interface Repair<E extends Edit = Edit> {
   readonly answers: readonly string[]
   /** Which mode's outputs it leaves as they were. */
   readonly preserves: 'both' | 'inference' | 'training' | 'neither'
+  /** What makes it whole. A repair that needs training changes the noise that the weights were trained with. */
   readonly needs: 'nothing' | 'data' | 'training'
+  /** Name of the parameter of the noise that it puts in, where a person may choose it. */
+  readonly parameter?: 'ratio' | 'beta' | 'sigma'
   /** Throws a UserError with the reason and the node where it cannot be done. No edits: there is nothing to mend. */
   plan(context: RepairContext): E[]
 }

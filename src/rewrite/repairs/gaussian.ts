@@ -12,5 +12,6 @@ export const gaussian = defineRepair({
   answers: ['dropout-before-batch-norm', 'dropout-upstream-of-batch-norm'],
   preserves: 'inference',
   needs: 'training',
+  parameter: 'sigma',
   plan: (context) => replaceExposed(context, { kind: 'gaussian', standard: 0.1, parameterOf: Math.sqrt }),
 })

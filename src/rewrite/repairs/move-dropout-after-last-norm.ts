@@ -19,6 +19,7 @@ export const moveDropoutAfterLastNorm = defineRepair({
   answers: ['dropout-before-batch-norm', 'dropout-upstream-of-batch-norm', 'max-pool-after-dropout'],
   preserves: 'inference',
   needs: 'training',
+  parameter: 'ratio',
   plan(context) {
     const { model, choices } = context
     const taken = exposed(context)

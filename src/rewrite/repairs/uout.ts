@@ -12,6 +12,7 @@ export const uout = defineRepair({
   answers: ['dropout-before-batch-norm', 'dropout-upstream-of-batch-norm'],
   preserves: 'inference',
   needs: 'training',
+  parameter: 'beta',
   plan: (context) =>
     replaceExposed(context, {
       kind: 'uout',
