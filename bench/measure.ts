@@ -53,7 +53,7 @@ export async function benchMeasure(options: {
     const plain = await createSession(encodeModel(toMode(model, 'eval')), { threads })
     const measured = await createSession(encodeModel(probed.model), { threads })
     const peer = await Peer.start(options.python, network, batch, threads)
-    const gathering = new Gathering(probed.probes)
+    const gathering = new Gathering(probed)
     const times: { plain: number[]; measure: number[]; peer: number[] } = { plain: [], measure: [], peer: [] }
     // Each in short runs of its own, as in use: the first of a run finds the caches full of the other's data.
     const plainBatch = async () => {

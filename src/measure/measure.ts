@@ -10,9 +10,10 @@ import type { Agreement, Interval, Layer, Measurement } from '../result/result.t
 import { type Mode, toMode } from '../rewrite/modes/mode.ts'
 import { createSession, type Session } from '../runtime/session.ts'
 import { jackknifeHalfWidth } from './interval.ts'
-import { Moments, meanOf, quantilesOf } from './moments.ts'
+import { jackknifeGroups, meanOf, momentsOfSums, quantilesOf, Sums } from './moments.ts'
 import { AgreementBoard, ScoreBoard, tableSizeOf } from './outputs.ts'
-import { type Probe, type ProbedNorm, probe } from './probe.ts'
+import type { Means } from './position-means.ts'
+import { type Probed, type ProbedNorm, probe, type Stretch } from './probe.ts'
 
 export interface MeasureOptions {
   /** At most so many samples (default: all). */
@@ -43,9 +44,6 @@ export interface Measured {
 
 const defaultModeSamples = 1000
 
-/** Groups of the jackknife: enough for a stable interval, few enough to cost no memory. */
-const jackknifeGroups = 20
-
 /** Half width, as a share of the ratio, to which a layer's shift ratio counts as known. */
 const knownTo = 0.05
 
@@ -63,7 +61,7 @@ export async function measure(
   const probed = probeInMode(model, 'eval', data)
   const session = await createSession(encodeModel(probed.model), { threads, name: 'the model in eval mode' })
   try {
-    const gathering = new Gathering(probed.probes)
+    const gathering = new Gathering(probed)
     const board = new ScoreBoard()
     let done = 0
     for await (const { batch, fetched } of runBatches(session, data.batches({ limit: total }))) {
@@ -204,7 +202,7 @@ export async function measureMoments(
     name: `the model in ${mode} mode`,
   })
   try {
-    const gathering = new Gathering(probed.probes)
+    const gathering = new Gathering(probed)
     let done = 0
     for await (const { batch, fetched } of runBatches(session, data.batches({ limit: total }))) {
       if (signal?.aborted) throw new UserError(`${data.name}: stopped before all samples were measured`)
@@ -291,11 +289,17 @@ function scoredOutput(model: Model, fetched: ReadonlyMap<string, Tensor>): Tenso
 
 /** The moments of all probes of a run. */
 export class Gathering {
-  readonly #moments: Map<Probe, Moments>
+  readonly #sums: ReadonlyMap<Stretch, Sums>
+  readonly #means: ReadonlyMap<string, Stretch | Means>
+  /** Sums of means by value, of all samples or without one group, until more samples come. */
+  readonly #known = new Map<number | undefined, Map<string, Float64Array>>()
   #samples = 0
 
-  constructor(probes: readonly Probe[]) {
-    this.#moments = new Map(probes.map((probe) => [probe, new Moments(probe.center, jackknifeGroups)]))
+  constructor({ probes, means }: Pick<Probed, 'probes' | 'means'>) {
+    const pooled = [...means.values()].filter((means) => 'block' in means)
+    const stretches = [...pooled, ...probes.map(({ squares }) => squares)]
+    this.#sums = new Map(stretches.map((stretch) => [stretch, new Sums(stretch.channels)]))
+    this.#means = means
   }
 
   add(fetched: ReadonlyMap<string, Tensor>, size: number): void {
@@ -309,20 +313,40 @@ export class Gathering {
       }
       return values
     }
-    for (const [probe, moments] of this.#moments) {
-      const values = floats(probe.output)
-      const rows = values.length / probe.width
+    for (const [{ block, offset }, sums] of this.#sums) {
+      const values = floats(block.output)
+      const rows = values.length / block.width
       for (let row = 0; row < rows; row++) {
         // Where a layer sees several rows a sample (time steps), those of one sample stay in one group.
         const sample = this.#samples + Math.floor((row * size) / rows)
-        moments.add(sample % jackknifeGroups, values, row * probe.width + probe.offset)
+        sums.add(sample % jackknifeGroups, values, row * block.width + offset)
       }
     }
     this.#samples += size
+    this.#known.clear()
+  }
+
+  #meansOf(means: Means, samples: number, without: number | undefined): Float64Array {
+    const again = (part: Means) => this.#meansOf(part, samples, without)
+    if ('mapOf' in means) return means.map(again(means.mapOf), samples)
+    if ('sumOf' in means)
+      return means.sumOf.map(again).reduce((sums, more) => sums.map((sum, c) => sum + more[c]!))
+    const known = this.#known.get(without) ?? new Map<string, Float64Array>()
+    this.#known.set(without, known)
+    const source = this.#means.get(means.value)!
+    const sums =
+      known.get(means.value) ??
+      ('block' in source ? this.#sums.get(source)!.total(without).sums : again(source))
+    known.set(means.value, sums)
+    return sums
   }
 
   momentsOf({ norm, parts, folded }: ProbedNorm, without?: number): NormMoments {
-    const pieces = parts.map((part) => this.#moments.get(part)!.moments(without))
+    const pieces = parts.map(({ meansOf, squares, channels, center }) => {
+      const { sums, samples } = this.#sums.get(squares)!.total(without)
+      const means = this.#meansOf({ value: meansOf, channels }, samples, without)
+      return momentsOfSums(means, sums, { samples, center })
+    })
     const join = (key: 'mean' | 'variance') =>
       pieces.length === 1 ? pieces[0]![key] : Float64Array.from(pieces.flatMap((piece) => [...piece[key]]))
     const [mean, variance] = [join('mean'), join('variance')]
@@ -336,7 +360,7 @@ export class Gathering {
   }
 
   groupsOf({ parts }: ProbedNorm): number[] {
-    return this.#moments.get(parts[0]!)!.groups
+    return this.#sums.get(parts[0]!.squares)!.groups
   }
 }
 

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { uniform } from '../ir/random.ts'
-import { Moments, meanOf, quantilesOf } from './moments.ts'
+import { jackknifeGroups, meanOf, momentsOfSums, quantilesOf, Sums } from './moments.ts'
 
 /** Mean and biased variance in two passes. */
 function naive(values: readonly number[]) {
@@ -18,6 +18,20 @@ function rowOf(sample: readonly number[][], center: ArrayLike<number>): Float32A
   ])
 }
 
+/** Moments of rows, one a sample: means, then mean squares. */
+function gathered(channels: number, rows: readonly (readonly [row: Float32Array, group: number])[]) {
+  const [means, squares] = [new Sums(channels), new Sums(channels)]
+  for (const [row, group] of rows) {
+    means.add(group, row, 0)
+    squares.add(group, row, channels)
+  }
+  const moments = (center: ArrayLike<number>, without?: number) => {
+    const { sums, samples } = means.total(without)
+    return momentsOfSums(sums, squares.total(without).sums, { samples, center })
+  }
+  return { means, moments }
+}
+
 test('moments of float32 values with a mean of 10,000 and a spread of 1', () => {
   const [samples, channels, positions] = [300, 3, 7]
   const data = uniform(samples * channels * positions, -1.7, 1.7, 3)
@@ -25,12 +39,13 @@ test('moments of float32 values with a mean of 10,000 and a spread of 1', () => 
     Math.fround(1e4 * (c + 1) + data[(i * channels + c) * positions + p]!)
   // The centre is near the mean, as statistics that are stored are.
   const center = [1e4 + 3, 2e4 - 5, 3e4]
-  const moments = new Moments(center, 20)
+  const rows: [Float32Array, number][] = []
   for (let i = 0; i < samples; i++) {
     const sample = center.map((_, c) => Array.from({ length: positions }, (_, p) => at(i, c, p)))
-    moments.add(i % 20, rowOf(sample, center), 0)
+    rows.push([rowOf(sample, center), i % jackknifeGroups])
   }
-  const { mean, variance } = moments.moments()
+  const { means, moments } = gathered(channels, rows)
+  const { mean, variance } = moments(center)
   center.forEach((_, c) => {
     const all = Array.from({ length: samples * positions }, (_, j) =>
       at(Math.floor(j / positions), c, j % positions),
@@ -39,21 +54,23 @@ test('moments of float32 values with a mean of 10,000 and a spread of 1', () => 
     expect(Math.abs(mean[c]! - expected.mean)).toBeLessThan(1e-3)
     expect(Math.abs(variance[c]! / expected.variance - 1)).toBeLessThan(1e-4)
   })
-  expect(moments.samples).toBe(samples)
+  expect(means.total().samples).toBe(samples)
 })
 
 test('groups in whatever number, left out one by one', () => {
   const row = fc.tuple(fc.double({ min: -10, max: 10, noNaN: true }), fc.nat(6))
   fc.assert(
     fc.property(fc.array(row, { minLength: 2, maxLength: 40 }), (rows) => {
-      const moments = new Moments([0.5], 7)
-      for (const [value, group] of rows) moments.add(group, rowOf([[value]], [0.5]), 0)
-      expect(moments.groups).toEqual([...new Set(rows.map(([, group]) => group))].sort())
-      for (const without of [undefined, ...moments.groups]) {
+      const { means, moments } = gathered(
+        1,
+        rows.map(([value, group]) => [rowOf([[value]], [0.5]), group]),
+      )
+      expect(means.groups).toEqual([...new Set(rows.map(([, group]) => group))].sort())
+      for (const without of [undefined, ...means.groups]) {
         const left = rows.filter(([, group]) => group !== without)
         if (left.length === 0) continue
         const expected = naive(left.map(([value]) => value))
-        const { mean, variance } = moments.moments(without)
+        const { mean, variance } = moments([0.5], without)
         expect(mean[0]!).toBeCloseTo(expected.mean, 4)
         expect(variance[0]!).toBeCloseTo(expected.variance, 3)
         expect(variance[0]!).toBeGreaterThanOrEqual(0)

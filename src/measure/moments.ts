@@ -1,43 +1,24 @@
-/**
- * Mean and variance per channel of what flows past, in float64, from means over the positions of each sample.
- * Samples are dealt to a few groups, so that the spread between groups tells how sure a figure is; memory does not
- * grow with the number of samples.
- *
- * Values come centred by `center` (C fixed numbers near the mean), so that nothing cancels.
- */
-export class Moments {
+/** Groups of the jackknife that samples are dealt to: enough for a stable interval, few enough to cost no memory. */
+export const jackknifeGroups = 20
+
+/** Sums over samples of C numbers each, in float64; memory does not grow with the number of samples. */
+export class Sums {
   readonly channels: number
-  readonly #center: ArrayLike<number>
-  readonly #groups: number
-  /** Sums over samples of the mean and of the mean square over positions: G x C each. */
-  readonly #sum: Float64Array
-  readonly #square: Float64Array
-  readonly #samples: Float64Array
+  readonly #sums: Float64Array
+  readonly #samples = new Float64Array(jackknifeGroups)
 
-  constructor(center: ArrayLike<number>, groups: number) {
-    this.channels = center.length
-    this.#center = center
-    this.#groups = groups
-    this.#sum = new Float64Array(groups * center.length)
-    this.#square = new Float64Array(groups * center.length)
-    this.#samples = new Float64Array(groups)
+  constructor(channels: number) {
+    this.channels = channels
+    this.#sums = new Float64Array(jackknifeGroups * channels)
   }
 
-  /** Adds one sample: C means over its positions, then C mean squares, found in `values` from `at` on. */
-  add(group: number, values: Float32Array, at: number): void {
+  /** Adds one sample: C numbers, found in `values` from `at` on. */
+  add(group: number, values: ArrayLike<number>, at: number): void {
     const { channels } = this
-    const sum = this.#sum
-    const square = this.#square
+    const sums = this.#sums
     const base = group * channels
-    for (let c = 0; c < channels; c++) {
-      sum[base + c]! += values[at + c]!
-      square[base + c]! += values[at + channels + c]!
-    }
+    for (let c = 0; c < channels; c++) sums[base + c]! += values[at + c]!
     this.#samples[group]! += 1
-  }
-
-  get samples(): number {
-    return this.#samples.reduce((sum, n) => sum + n, 0)
   }
 
   /** Groups that hold samples. */
@@ -45,26 +26,33 @@ export class Moments {
     return [...this.#samples.keys()].filter((group) => this.#samples[group]! > 0)
   }
 
-  /** C means and C biased variances over all samples, or over all but those of one group. */
-  moments(without?: number): { mean: Float64Array; variance: Float64Array } {
-    const mean = new Float64Array(this.channels)
-    const variance = new Float64Array(this.channels)
+  /** Sums and number of all samples, or of all but those of one group. */
+  total(without?: number): { sums: Float64Array; samples: number } {
+    const sums = new Float64Array(this.channels)
     let samples = 0
-    for (let group = 0; group < this.#groups; group++) {
+    for (const group of this.groups) {
       if (group === without) continue
       samples += this.#samples[group]!
       const base = group * this.channels
-      for (let c = 0; c < this.channels; c++) {
-        mean[c]! += this.#sum[base + c]!
-        variance[c]! += this.#square[base + c]!
-      }
+      for (let c = 0; c < sums.length; c++) sums[c]! += this.#sums[base + c]!
     }
-    for (let c = 0; c < this.channels; c++) {
-      const centered = mean[c]! / samples
-      variance[c] = Math.max(0, variance[c]! / samples - centered * centered)
-      mean[c] = centered + this.#center[c]!
-    }
-    return { mean, variance }
+    return { sums, samples }
+  }
+}
+
+/**
+ * Means and biased variances of C channels, from sums over samples of the mean and of the mean square over positions of
+ * what is left when `center` (fixed numbers near the mean, so that nothing cancels) is subtracted.
+ */
+export function momentsOfSums(
+  means: Float64Array,
+  squares: Float64Array,
+  { samples, center }: { samples: number; center: ArrayLike<number> },
+): { mean: Float64Array; variance: Float64Array } {
+  const centered = means.map((sum) => sum / samples)
+  return {
+    mean: centered.map((m, c) => m + center[c]!),
+    variance: squares.map((sum, c) => Math.max(0, sum / samples - centered[c]! ** 2)),
   }
 }
 

@@ -3,18 +3,26 @@ import { float, GraphBuilder } from '../ir/builder.ts'
 import { intAttribute, type Model, type TensorType, type ValueInfo } from '../ir/model.ts'
 import { Tensor } from '../ir/tensor.ts'
 import { usesOf } from '../ir/uses.ts'
+import { leavesOf, type Means, meansFinder } from './position-means.ts'
 
-/** A stretch of channels whose moments a probed graph returns, where they come from, and where to find them. */
+/** Where numbers of each sample, one for each channel, lie in what a probed graph returns. */
+export interface Stretch {
+  /** The output, N x width x 1 x ..., that holds them from `offset` on. */
+  readonly block: { readonly output: string; width: number }
+  readonly offset: number
+  readonly channels: number
+}
+
+/** A stretch of channels whose moments a probed graph returns. */
 export interface Probe {
   readonly value: string
   readonly channels: number
-  /** C numbers that are subtracted before squaring. */
+  /** C numbers that were subtracted before squaring. */
   readonly center: Float64Array
-  /** Output with means and mean squares over positions: N x (twice the channels of all probes in it) x 1 x ... */
-  readonly output: string
-  /** Where the C means of this probe begin along that axis, the C mean squares behind them; of how many. */
-  readonly offset: number
-  width: number
+  /** The value whose means are those of what was squared. */
+  readonly meansOf: string
+  /** Mean squares over positions. */
+  readonly squares: Stretch
 }
 
 export interface ProbedNorm {
@@ -28,6 +36,8 @@ export interface ProbedNorm {
 export interface Probed {
   readonly model: Model
   readonly probes: readonly Probe[]
+  /** By value: where its means are, or what tells them. */
+  readonly means: ReadonlyMap<string, Stretch | Means>
   readonly norms: readonly ProbedNorm[]
   readonly unmeasured: readonly { readonly label: string; readonly reason: string }[]
 }
@@ -51,7 +61,9 @@ export function probe(model: Model, facts: Pick<Facts, 'norms' | 'nested' | 'typ
   const uses = usesOf(model.graph)
   const probes: Probe[] = []
   const byValue = new Map<string, Probe>()
-  const groups = new Map<string, { output: string; values: string[]; members: Probe[]; width: number }>()
+  const blocks = new Map<string, { output: string; values: string[]; width: number }>()
+  const means = new Map<string, Stretch | Means>()
+  const findMeans = meansFinder(model, facts.types)
   const norms: ProbedNorm[] = []
   const unmeasured: { label: string; reason: string }[] = []
   const pending: (() => void)[] = []
@@ -83,11 +95,10 @@ export function probe(model: Model, facts: Pick<Facts, 'norms' | 'nested' | 'typ
   build.nodes.push(...model.graph.nodes)
   for (const emit of pending) emit()
   const outputs: ValueInfo[] = []
-  for (const { output, values, members, width } of groups.values()) {
-    // One output for both: ONNX Runtime orders nodes by depth-first search from the outputs, and with two of them it
+  for (const { output, values } of blocks.values()) {
+    // One output for all: ONNX Runtime orders nodes by depth-first search from the outputs, and with two of them it
     // would come back for the second one's pools at the very end, with every activation of the net kept until then.
     build.op('Concat', values, { axis: 1 }, output)
-    for (const member of members) member.width = width
     outputs.push({ name: output, type: { dataType: 'float32' } })
   }
   const graph = {
@@ -96,7 +107,7 @@ export function probe(model: Model, facts: Pick<Facts, 'norms' | 'nested' | 'typ
     initializers: build.initializers,
     outputs: [...model.graph.outputs, ...outputs],
   }
-  return { model: { ...model, graph }, probes, norms, unmeasured }
+  return { model: { ...model, graph }, probes, means, norms, unmeasured }
 
   /** Whether ONNX Runtime will fold the norm into a convolution, and its input can be told from its output. */
   function isFolded({ key, mean, variance, scale, shift }: Norm): boolean {
@@ -149,34 +160,50 @@ export function probe(model: Model, facts: Pick<Facts, 'norms' | 'nested' | 'typ
 
   function makeProbe(value: string, mean: Float64Array, variance: Float64Array): Probe {
     const type = facts.types.get(value)
-    const rank = type?.shape?.length
     const channels = mean.length
+    const isCentered = mean.some((m, c) => m * m > largestMean ** 2 * variance[c]!)
+    const center = isCentered ? Float64Array.from(mean, Math.fround) : new Float64Array(channels)
+    const isPlain = !isCentered && type?.dataType === 'float32' && (type.shape?.length ?? 0) > 2
+    let spatial = value
+    const prepare = () => {
+      const x = isCentered ? subtract(asFloat32(value, type), center) : asFloat32(value, type)
+      spatial = type?.shape === undefined ? build.reshape(x, [0, 0, -1]) : x
+    }
+    if (!isPlain) pending.push(prepare)
+    const told: Means = isPlain ? findMeans(value, channels) : { value: build.fresh('prepared'), channels }
+    for (const leaf of leavesOf(told)) {
+      if (means.has(leaf.value)) continue
+      const isOwn = leaf.value === value || !isPlain
+      const place = stretch(isOwn ? value : leaf.value, leaf.channels, () =>
+        pooled(isOwn ? spatial : leaf.value, type),
+      )
+      means.set(leaf.value, place)
+    }
+    if (isPlain && !means.has(value)) means.set(value, told)
+    const source = isPlain ? value : leavesOf(told)[0]!.value
+    const squares = stretch(value, channels, () => pooled(build.mul(spatial, spatial), type))
+    return { value, channels, center, meansOf: source, squares }
+  }
+
+  function pooled(x: string, type: TensorType | undefined): string {
+    return type?.shape?.length === 2 ? x : build.op('GlobalAveragePool', [x])
+  }
+
+  /** A place for `channels` numbers of each sample, beside those of other values with as many rows. */
+  function stretch(value: string, channels: number, emit: () => string): Stretch {
+    const shape = facts.types.get(value)?.shape
     // Rows of different number cannot be joined, so an unknown first axis keeps to itself.
-    const key = `${rank ?? 'any'}:${rank === undefined ? value : (type?.shape?.[0] ?? value)}`
-    let group = groups.get(key)
-    if (!group) {
-      group = { output: build.fresh('probe'), values: [], members: [], width: 0 }
-      groups.set(key, group)
+    const key = `${shape?.length ?? 'any'}:${shape === undefined ? value : (shape[0] ?? value)}`
+    let block = blocks.get(key)
+    if (!block) {
+      block = { output: build.fresh('probe'), values: [], width: 0 }
+      blocks.set(key, block)
     }
-    const centered = mean.some((m, c) => m * m > largestMean ** 2 * variance[c]!)
-    const made: Probe = {
-      value,
-      channels,
-      center: centered ? Float64Array.from(mean, Math.fround) : new Float64Array(channels),
-      output: group.output,
-      offset: group.width,
-      width: 0,
-    }
-    group.width += 2 * channels
-    group.members.push(made)
-    const { values } = group
-    pending.push(() => {
-      const x = centered ? subtract(asFloat32(value, type), made.center) : asFloat32(value, type)
-      const spatial = rank === undefined ? build.reshape(x, [0, 0, -1]) : x
-      const pooled = (v: string) => (rank === 2 ? v : build.op('GlobalAveragePool', [v]))
-      values.push(pooled(spatial), pooled(build.mul(spatial, spatial)))
-    })
-    return made
+    const { values } = block
+    const offset = block.width
+    block.width += channels
+    pending.push(() => values.push(emit()))
+    return { block, offset, channels }
   }
 
   /** Probes are read as float32; a type that is not known may be another. */
