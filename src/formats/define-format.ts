@@ -12,6 +12,8 @@ export interface ModelFile {
   readonly bytes: Uint8Array
   /** What the file means: one flat graph with ONNX semantics. */
   readonly model: Model
+  /** What the model cannot carry of what the file says, each with its layer; absent where it carries all. */
+  readonly notes?: readonly string[] | undefined
   /** Files beside it that belong to it: path there, and name relative to its folder. */
   readonly companions: readonly { readonly path: string; readonly name: string }[]
   /** The file with `edits` applied, in its own format: chunks whose sum it is. Without edits the very same bytes. */

@@ -1,10 +1,11 @@
 import { UserError } from '../ir/errors.ts'
 import type { Files } from '../platform/files.ts'
 import type { Format, ModelFile } from './define-format.ts'
+import { keras, kerasH5 } from './keras/index.ts'
 import { onnx } from './onnx/onnx.ts'
 
-/** All formats, in the order in which they are tried. */
-export const formats: readonly Format[] = [onnx]
+/** All formats, in the order in which they are tried: the last knows its files least surely. */
+export const formats: readonly Format[] = [keras, kerasH5, onnx]
 
 const ascii = (bytes: Uint8Array, from: number, to: number) =>
   String.fromCharCode(...bytes.subarray(from, to))
@@ -23,12 +24,7 @@ const lookalikes: readonly { test(bytes: Uint8Array): boolean; message: string }
   {
     test: (b) => ascii(b, 0, 4) === 'PK\x03\x04',
     message:
-      'this is a zip archive (Keras .keras, PyTorch .pt or .pt2, or NumPy .npz), which is not read yet; export the model to ONNX',
-  },
-  {
-    test: (b) => ascii(b, 1, 4) === 'HDF',
-    message:
-      'this is an HDF5 file (Keras .h5), which is not read yet; convert it with `python -m tf2onnx.convert --keras`',
+      'this is a zip archive (PyTorch .pt or .pt2, NumPy .npz, or another), which is not read yet; export the model to ONNX',
   },
   { test: (b) => b[0] === 0x1f && b[1] === 0x8b, message: 'this is a gzip archive; unpack it first' },
   {
@@ -58,9 +54,9 @@ export async function openModel(path: string, files: Files): Promise<ModelFile> 
 
 /** The same from bytes that are already in memory; `path` names them in messages and locates external data. */
 export async function readModelBytes(bytes: Uint8Array, path: string, files: Files): Promise<ModelFile> {
-  const lookalike = lookalikes.find(({ test }) => test(bytes))
-  if (lookalike) throw new UserError(`${path}: ${lookalike.message}`)
   const format = formats.find(({ detect }) => detect(bytes))
+  const lookalike = !format || format === onnx ? lookalikes.find(({ test }) => test(bytes)) : undefined
+  if (lookalike) throw new UserError(`${path}: ${lookalike.message}`)
   if (!format)
     throw new UserError(
       `${path}: not a model that varshift reads (${formats.map(({ name }) => name).join(', ')}); its first bytes are ${[...bytes.subarray(0, 4)].map((b) => b.toString(16).padStart(2, '0')).join(' ')}`,

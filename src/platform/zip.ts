@@ -31,6 +31,38 @@ export const signatures = {
 export const isZip = (bytes: Uint8Array): boolean =>
   bytes[0] === 0x50 && bytes[1] === 0x4b && (bytes[2] === 3 || bytes[2] === 5) && bytes[3] === bytes[2]! + 1
 
+/**
+ * Names of members of a zip file, to tell what kind of file it is: those that the directory at its end lists, or, where
+ * the file is cut short, those that can be found from its beginning. Never throws.
+ */
+export function memberNames(bytes: Uint8Array): string[] {
+  const view = viewOf(bytes)
+  const names: string[] = []
+  const nameAt = (at: number, length: number) => new TextDecoder().decode(bytes.subarray(at, at + length))
+  const last = Math.max(0, bytes.length - 22 - 0xffff)
+  for (let end = bytes.length - 22; end >= last; end--) {
+    if (view.getUint32(end, true) !== signatures.end) continue
+    // Records of the directory lie one behind the other; a zip64 directory does so too.
+    const start = view.getUint32(end + 16, true)
+    for (
+      let at = start === 0xffffffff ? end : start;
+      at + 46 <= end && view.getUint32(at, true) === signatures.directory;
+    ) {
+      const length = view.getUint16(at + 28, true)
+      names.push(nameAt(at + 46, length))
+      at += 46 + length + view.getUint16(at + 30, true) + view.getUint16(at + 32, true)
+    }
+    break
+  }
+  if (names.length > 0) return names
+  for (let at = 0; at + 30 <= bytes.length && view.getUint32(at, true) === signatures.local; ) {
+    const length = view.getUint16(at + 26, true)
+    names.push(nameAt(at + 30, length))
+    at += 30 + length + view.getUint16(at + 28, true) + view.getUint32(at + 18, true)
+  }
+  return names
+}
+
 /** A directory of more bytes is refused: room for some 400,000 members. */
 const maxDirectoryBytes = 2 ** 25
 

@@ -1,7 +1,7 @@
 import { UserError } from '../../ir/errors.ts'
 import { type Dim, type Graph, isOnnxDomain, type Model, type Node, type ValueInfo } from '../../ir/model.ts'
 import { type DataType, dataTypes, isFloat } from '../../ir/tensor.ts'
-import { kerasOpsets, LayerBuilder, type LayerValue, opaqueDomain } from './layer-builder.ts'
+import { kerasOpsets, LayerBuilder, type LayerValue, type Location, opaqueDomain } from './layer-builder.ts'
 import type { LayerCall } from './layers/define-layer.ts'
 import { definitionOf } from './layers/index.ts'
 import {
@@ -16,8 +16,8 @@ import type { StoredWeight, WeightSource, WeightSpec } from './weights.ts'
 
 export interface BuiltModel {
   readonly model: Model
-  /** Where the initializers that hold an array as the file does came from, by their name. */
-  readonly locations: ReadonlyMap<string, StoredWeight>
+  /** Where the initializers came from that hold an array of the file, by their name. */
+  readonly locations: ReadonlyMap<string, Location>
   /** What the model cannot carry, each with its layer. */
   readonly notes: readonly string[]
 }

@@ -2,7 +2,7 @@ import { attributesOf } from '../../ir/builder.ts'
 import { UserError } from '../../ir/errors.ts'
 import type { Attribute, Dim, Node } from '../../ir/model.ts'
 import { type DataType, Tensor } from '../../ir/tensor.ts'
-import { permuted } from './permute.ts'
+import { inverseOf, permuted } from './permute.ts'
 import type { Layer } from './topology.ts'
 import type { StoredWeight } from './weights.ts'
 
@@ -22,6 +22,12 @@ export interface LayerValue {
   readonly channelsSecond: boolean
   /** Boolean N x T value that tells which steps count, if a Masking or Embedding made one. */
   readonly mask?: string | undefined
+}
+
+/** An array of the file that an initializer holds, its axes in another order if `axes` says so. */
+export interface Location {
+  readonly weight: StoredWeight
+  readonly axes: readonly number[] | undefined
 }
 
 type OpAttributes = Readonly<
@@ -48,8 +54,8 @@ export class LayerBuilder {
   readonly initializers = new Map<string, Tensor>()
   /** What could not be carried over, each with its layer. */
   readonly notes: string[] = []
-  /** Where the initializers that hold an array as the file does came from. */
-  readonly locations = new Map<string, StoredWeight>()
+  /** Where the initializers came from that hold an array of the file. */
+  readonly locations = new Map<string, Location>()
   readonly #taken = new Set<string>()
   readonly #orders = new Map<string, string>()
   readonly #weights = new Map<string, string>()
@@ -143,7 +149,7 @@ export class LayerBuilder {
     const name = this.unique(weight.name)
     this.initializers.set(name, tensor)
     this.#weights.set(key, name)
-    if (inOrder && dims === undefined) this.locations.set(name, weight)
+    this.locations.set(name, { weight, axes: inOrder ? undefined : axes })
     return name
   }
 
@@ -184,7 +190,7 @@ export class LayerBuilder {
     if (known !== undefined) return known
     const moved = this.op('Transpose', [name], { perm })
     this.#orders.set(key, moved)
-    this.#orders.set(`${moved}\n${inverse(perm)}`, name)
+    this.#orders.set(`${moved}\n${inverseOf(perm)}`, name)
     return moved
   }
 
@@ -206,5 +212,3 @@ function asFloat32(weight: StoredWeight): Uint8Array {
 
 export const range = (from: number, to: number): number[] =>
   Array.from({ length: Math.max(0, to - from) }, (_, i) => from + i)
-
-const inverse = (perm: readonly number[]): number[] => perm.map((_, axis) => perm.indexOf(axis))

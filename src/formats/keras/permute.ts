@@ -1,5 +1,8 @@
 import { aligned, type DataType, dataTypes } from '../../ir/tensor.ts'
 
+/** The order that undoes `axes`. */
+export const inverseOf = (axes: readonly number[]): number[] => axes.map((_, axis) => axes.indexOf(axis))
+
 /** Row-major `bytes` of shape `dims` with the axes in the order `axes`: axis i of the result is axis axes[i] of it. */
 export function permuted(
   bytes: Uint8Array,

@@ -14,6 +14,8 @@ export interface TensorRef {
 /** One layer of a model, whatever version of Keras wrote it: classes and settings are spelled as Keras 3 does. */
 export interface Layer {
   readonly className: string
+  /** The class as the file states it, without its package. */
+  readonly statedClass: string
   readonly name: string
   /** `outer/inner` for layers of models inside models. */
   readonly path: string
@@ -110,6 +112,7 @@ class TopologyReader {
     const { className, config } = fromKeras1(bare, stated)
     return {
       className,
+      statedClass: bare,
       name,
       path,
       config: new Config(config, path),
@@ -139,6 +142,7 @@ class TopologyReader {
       const dtype = first.config.raw('input_dtype') ?? (first.className === 'Embedding' ? 'int32' : 'float32')
       layers.unshift({
         className: 'InputLayer',
+        statedClass: 'InputLayer',
         name,
         path: prefix + name,
         config: new Config({ name, batch_shape: shape, dtype }, prefix + name),

@@ -1,0 +1,31 @@
+import { UserError } from '../../ir/errors.ts'
+import type { Dataset, Hdf5File } from './hdf5.ts'
+import type { Layer } from './topology.ts'
+import type { StoredWeight, WeightSpec } from './weights.ts'
+
+/** The array at `path` of the file, for a layer of that name. */
+export function arrayOf(file: Hdf5File, path: string, layer: string): StoredWeight {
+  const dataset = file.dataset(path)
+  if (!dataset)
+    throw new UserError(`the array '${path}' of layer '${layer}' is missing; save the model again with Keras`)
+  const { dataType, dims } = dataset
+  if (dataType === undefined)
+    throw new UserError(
+      `the array '${path}' of layer '${layer}' is of a type that varshift does not read, expected floating-point numbers`,
+    )
+  return { name: path, dataType, dims, read: () => file.read(dataset), locator: dataset }
+}
+
+export const datasetOf = (weight: StoredWeight): Dataset => weight.locator as Dataset
+
+/** The arrays, if there are as many as expected. */
+export function checkCount(
+  arrays: readonly StoredWeight[],
+  layer: Layer,
+  expected: readonly WeightSpec[],
+): readonly StoredWeight[] {
+  if (arrays.length === expected.length) return arrays
+  throw new UserError(
+    `layer '${layer.path}' (${layer.className}) has ${arrays.length} arrays in the file, expected ${expected.length} (${expected.map(({ name }) => name).join(', ')}); the weights may belong to another model`,
+  )
+}

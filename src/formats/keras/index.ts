@@ -1,0 +1,5 @@
+export { type BuiltModel, buildModel } from './build-model.ts'
+export { keras } from './keras.ts'
+export { kerasH5 } from './keras-h5.ts'
+export { readTopology } from './topology.ts'
+export type { StoredWeight, WeightSource, WeightSpec } from './weights.ts'

@@ -1,0 +1,48 @@
+import { UserError } from '../../ir/errors.ts'
+import { defineFormat } from '../define-format.ts'
+import { Hdf5File, isHdf5 } from './hdf5.ts'
+import { manyTexts, namedWeights } from './named-weights.ts'
+import { changedArrays, readKeras } from './read-keras.ts'
+
+/**
+ * Keras' older format: one HDF5 file with the layers as JSON in an attribute and their arrays in groups.
+ * Source: keras.src.legacy.saving.legacy_h5_format.
+ */
+export const kerasH5 = defineFormat({
+  id: 'keras-h5',
+  name: 'Keras .h5',
+  detect: isHdf5,
+  async read(bytes, path) {
+    const file = await Hdf5File.open(bytes)
+    try {
+      const [config] = file.texts('/', 'model_config') ?? []
+      if (config === undefined) throw withoutModel(file)
+      const [version] = file.texts('/', 'keras_version') ?? file.texts('model_weights', 'keras_version') ?? []
+      const built = readKeras(config, version, file, namedWeights, 'keras-h5')
+      return {
+        path,
+        sizeBytes: bytes.length,
+        bytes,
+        model: built.model,
+        notes: built.notes,
+        companions: [],
+        write: (edits) => (edits.length === 0 ? [bytes] : [file.write(changedArrays(built, edits))]),
+      }
+    } finally {
+      file.close()
+    }
+  },
+})
+
+function withoutModel(file: Hdf5File): UserError {
+  const { groups } = file.children('/')
+  const isWeights =
+    manyTexts(file, '/', 'layer_names').length > 0 ||
+    groups.includes('layers') ||
+    groups.includes('_layer_checkpoint_dependencies')
+  return new UserError(
+    isWeights
+      ? 'the file holds the weights of a Keras model but not its layers; load them into the model in Python and save all of it: model.load_weights(...), model.save("model.keras")'
+      : 'this HDF5 file holds no Keras model (it has no attribute model_config); give a file written by model.save(...)',
+  )
+}

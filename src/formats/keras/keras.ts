@@ -1,0 +1,68 @@
+import { UserError } from '../../ir/errors.ts'
+import { Archive } from '../../platform/archive.ts'
+import { isZip, memberNames } from '../../platform/zip.ts'
+import { defineFormat } from '../define-format.ts'
+import { isObject } from './config.ts'
+import { groupWeights } from './group-weights.ts'
+import { Hdf5File, isHdf5 } from './hdf5.ts'
+import { changedArrays, readKeras } from './read-keras.ts'
+
+const members = { config: 'config.json', metadata: 'metadata.json', weights: 'model.weights.h5' } as const
+
+/**
+ * Keras 3 (and TensorFlow 2.12 and later): a zip archive of the layers as JSON and an HDF5 file of their arrays.
+ * Source: keras.src.saving.saving_lib.
+ */
+export const keras = defineFormat({
+  id: 'keras',
+  name: 'Keras .keras',
+  detect(bytes) {
+    if (!isZip(bytes)) return false
+    const names = memberNames(bytes)
+    return (
+      names.includes(members.config) && (names.includes(members.weights) || names.includes(members.metadata))
+    )
+  },
+  async read(bytes, path) {
+    const archive = await Archive.open(bytes, 'the archive')
+    if (!archive.entries.has(members.weights))
+      throw new UserError(
+        `the archive has no ${members.weights} (Keras may have kept them in several files or as .npz); save the model again with model.save("model.keras")`,
+      )
+    const config = archive.text(members.config)
+    const weights = archive.read(members.weights)
+    if (!isHdf5(weights))
+      throw new UserError(`its ${members.weights} is no HDF5 file; save or fetch it again`)
+    const file = await Hdf5File.open(weights)
+    try {
+      const built = readKeras(config, versionOf(archive), file, groupWeights, 'keras')
+      return {
+        path,
+        sizeBytes: bytes.length,
+        bytes,
+        model: built.model,
+        notes: built.notes,
+        companions: [],
+        write: (edits) =>
+          edits.length === 0
+            ? [bytes]
+            : archive.write(new Map([[members.weights, file.write(changedArrays(built, edits))]])),
+      }
+    } finally {
+      file.close()
+    }
+  },
+})
+
+function versionOf(archive: Archive): string {
+  const fallback = '3'
+  if (!archive.entries.has(members.metadata)) return fallback
+  let metadata: unknown
+  try {
+    metadata = JSON.parse(archive.text(members.metadata))
+  } catch {
+    throw new UserError(`its ${members.metadata} is no valid JSON; save or fetch the file again`)
+  }
+  const version = isObject(metadata) ? metadata.keras_version : undefined
+  return typeof version === 'string' ? version : fallback
+}

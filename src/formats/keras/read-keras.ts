@@ -1,0 +1,87 @@
+import { type Edit, tensorChanges } from '../../ir/edit.ts'
+import { UserError } from '../../ir/errors.ts'
+import { Tensor } from '../../ir/tensor.ts'
+import { type BuiltModel, buildModel, weightsExpectedOf } from './build-model.ts'
+import { datasetOf } from './h5-arrays.ts'
+import type { Dataset, Hdf5File } from './hdf5.ts'
+import { inverseOf, permuted } from './permute.ts'
+import { exportHint, type Layer, readTopology, type Topology } from './topology.ts'
+import type { WeightSource, WeightSpec } from './weights.ts'
+
+export type MakeSource = (
+  file: Hdf5File,
+  topology: Topology,
+  expectedOf: (layer: Layer) => readonly WeightSpec[] | undefined,
+) => WeightSource
+
+/**
+ * The model that the JSON text `config` describes, with the arrays that `makeSource` finds in `weights`.
+ * `version` is that of the Keras that wrote it, if the file tells.
+ */
+export function readKeras(
+  config: string,
+  version: string | undefined,
+  weights: Hdf5File,
+  makeSource: MakeSource,
+  format: string,
+): BuiltModel {
+  const kerasMajor = majorOf(version)
+  const topology = readTopology(parsed(config))
+  return buildModel(topology, makeSource(weights, topology, weightsExpectedOf), {
+    format,
+    producer: version === undefined ? 'keras' : `keras ${version}`,
+    kerasMajor,
+  })
+}
+
+/** Files without a version are older than it. */
+function majorOf(version: string | undefined): number {
+  if (version === undefined) return 1
+  const major = Number(/^\d+/.exec(version)?.[0])
+  if (major >= 1 && major <= 3) return major
+  throw new UserError(
+    `the model was written by Keras '${version}', expected version 1, 2 or 3; ${exportHint}`,
+  )
+}
+
+/** Files may nest so deeply that reading them would exhaust the stack. */
+function parsed(text: string): unknown {
+  try {
+    // Keras writes Infinity and NaN, which JSON lacks.
+    return JSON.parse(text.replace(/(?<=[:[,]\s*)-?(?:Infinity|NaN)(?=\s*[,\]}])/g, 'null'))
+  } catch (error) {
+    throw new UserError(
+      `the model configuration is no valid JSON (${(error as Error).message}); save or fetch the file again`,
+    )
+  }
+}
+
+/** The arrays of the file that `edits` change, with what they hold then. */
+export function changedArrays(built: BuiltModel, edits: readonly Edit[]): Map<Dataset, Uint8Array> {
+  const changed = new Map<Dataset, Uint8Array>()
+  for (const { value, tensor, split } of tensorChanges(built.model.graph, edits)) {
+    const location = split ? undefined : built.locations.get(value)
+    if (!location)
+      throw new UserError(
+        split
+          ? `the applications of a layer share '${value}' and cannot be given different contents; give them the same`
+          : `'${value}' is not stored in the file: Keras leaves it out where it is off`,
+      )
+    const { weight, axes } = location
+    const stored = axes
+      ? permuted(
+          tensor.bytes,
+          axes.map((axis) => weight.dims[axis]!),
+          inverseOf(axes),
+          tensor.dataType,
+        )
+      : tensor.bytes
+    changed.set(datasetOf(weight), converted(stored, tensor, weight.dataType))
+  }
+  return changed
+}
+
+function converted(bytes: Uint8Array, { dataType, dims }: Tensor, to: Tensor['dataType']): Uint8Array {
+  if (dataType === to) return bytes
+  return Tensor.of(to, dims, new Tensor(dataType, dims, bytes).toNumbers()).bytes
+}
