@@ -44,15 +44,29 @@ function majorOf(version: string | undefined): number {
   )
 }
 
-/** Files may nest so deeply that reading them would exhaust the stack. */
+/** Far deeper than models nest; what reads the configuration descends with it. */
+const maxNesting = 500
+
 function parsed(text: string): unknown {
+  let depth = 0
+  for (const [token] of text.matchAll(/"(?:[^"\\]|\\.)*"|[[{\]}]/gs)) {
+    if (token === '[' || token === '{') depth++
+    if (token === ']' || token === '}') depth--
+    if (depth > maxNesting)
+      throw new UserError(`the model configuration nests more than ${maxNesting} deep; the file is damaged`)
+  }
   try {
-    // Keras writes Infinity and NaN, which JSON lacks.
-    return JSON.parse(text.replace(/(?<=[:[,]\s*)-?(?:Infinity|NaN)(?=\s*[,\]}])/g, 'null'))
+    return JSON.parse(text)
   } catch (error) {
-    throw new UserError(
-      `the model configuration is no valid JSON (${(error as Error).message}); save or fetch the file again`,
-    )
+    // Python writes Infinity and NaN, which JSON lacks.
+    const plain = text.replace(/(?<=[:[,]\s*)-?(?:Infinity|NaN)(?=\s*[,\]}])/g, 'null')
+    try {
+      return JSON.parse(plain)
+    } catch {
+      throw new UserError(
+        `the model configuration is no valid JSON (${(error as Error).message}); save or fetch the file again`,
+      )
+    }
   }
 }
 
