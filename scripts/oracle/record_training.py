@@ -1,9 +1,12 @@
-"""Records what PyTorch's losses, optimizers, clipping and schedules compute, into test/oracle/training/units.json."""
+"""Records what PyTorch's losses, optimizers, clipping and schedules compute, and short trainings of a small network, into
+test/oracle/training."""
 
 import argparse
 import json
 from pathlib import Path
 
+import numpy as np
+import onnx
 import torch
 from torch import nn
 
@@ -114,6 +117,73 @@ def schedules():
     return {"steps": steps, "perEpoch": per_epoch, "cases": recorded}
 
 
+class SmallNet(nn.Module):
+    """Two convolutions with norms, a PReLU, and a dense layer: every kind of parameter but embeddings."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, 4, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(4)
+        self.act = nn.PReLU()
+        self.conv2 = nn.Conv2d(4, 6, 3, stride=2, padding=1)
+        self.bn2 = nn.BatchNorm2d(6, momentum=0.3)
+        self.fc = nn.Linear(6, 3)
+
+    def forward(self, x):
+        x = self.act(self.bn1(self.conv1(x)))
+        x = torch.relu(self.bn2(self.conv2(x)))
+        return self.fc(x.mean((2, 3)))
+
+
+def trainings(folder):
+    """Thirty steps on one batch of 16 samples, so that their order does not matter."""
+    torch.manual_seed(4)
+    x, y = torch.randn(16, 1, 6, 6), torch.arange(16) % 3
+    start = SmallNet()
+    torch.onnx.export(
+        start.train(),
+        x[:2],
+        str(folder / "small.onnx"),
+        dynamo=False,
+        training=torch.onnx.TrainingMode.TRAINING,
+        do_constant_folding=False,
+        opset_version=17,
+        input_names=["image"],
+        output_names=["logits"],
+        dynamic_axes={"image": {0: "N"}, "logits": {0: "N"}},
+    )
+    # The export runs the norms in train mode: begin from what the file holds.
+    stored = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in onnx.load(str(folder / "small.onnx")).graph.initializer}
+    state = {name: torch.from_numpy(stored[name].copy()) if name in stored else value for name, value in start.state_dict().items()}
+    np.savez(folder / "small.npz", image=x.numpy(), labels=y.numpy())
+    cases = [
+        ("sgd:momentum=0.9,nesterov=true,weight-decay=0.01", None, True, lambda groups: torch.optim.SGD(groups, lr=0.05, momentum=0.9, nesterov=True)),
+        ("sgd:momentum=0.9", 0.5, False, lambda groups: torch.optim.SGD(groups, lr=0.05, momentum=0.9)),
+        ("adamw:weight-decay=0.1", None, True, lambda groups: torch.optim.AdamW(groups, lr=0.01)),
+    ]
+    recorded = []
+    for name, clip, decays, make in cases:
+        model = SmallNet()
+        model.load_state_dict(state)
+        model.train()
+        weights = [p for p in model.parameters() if p.dim() > 1]
+        others = [p for p in model.parameters() if p.dim() <= 1]
+        decay = {"sgd:momentum=0.9,nesterov=true,weight-decay=0.01": 0.01, "adamw:weight-decay=0.1": 0.1}.get(name, 0)
+        optimizer = make([{"params": weights, "weight_decay": decay if decays else 0}, {"params": others, "weight_decay": 0}])
+        losses = []
+        for _ in range(30):
+            loss = nn.functional.cross_entropy(model(x), y)
+            optimizer.zero_grad()
+            loss.backward()
+            if clip:
+                nn.utils.clip_grad_norm_(model.parameters(), clip)
+            optimizer.step()
+            losses.append(loss.item())
+        end = {key: rounded(value.flatten().tolist()) for key, value in model.state_dict().items() if value.dtype == torch.float32}
+        recorded.append({"optimizer": name, "clip": clip, "learningRate": optimizer.param_groups[0]["lr"], "losses": rounded(losses), "end": end})
+    return recorded
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=ROOT / "test" / "oracle" / "training")
@@ -121,6 +191,7 @@ def main():
     folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     recorded = {"torch": torch.__version__, "losses": losses(), "optimizers": optimizers(), "clipping": clipping(), "schedules": schedules()}
+    (folder / "small.json").write_text(json.dumps({"torch": torch.__version__, "cases": trainings(folder)}, separators=(",", ":")) + "\n")
     (folder / "units.json").write_text(json.dumps(recorded, separators=(",", ":")) + "\n")
 
 

@@ -25,6 +25,8 @@ export interface Files {
   writeAtomic(path: string, chunks: Iterable<Uint8Array> | AsyncIterable<Uint8Array>): Promise<void>
   /** Makes the folder, and those it lies in, where they are missing. */
   createFolder(path: string): Promise<void>
+  /** Writes behind what the file holds; a file that is not there is made. */
+  append(path: string, bytes: Uint8Array): Promise<void>
   /** Copies a file as `writeAtomic` writes one. */
   copy(from: string, to: string): Promise<void>
   /**

@@ -108,6 +108,10 @@ export const nodeFiles: Files = {
     await explain('create', path, fs.mkdir(path, { recursive: true }))
   },
 
+  async append(path, bytes) {
+    await explain('write', path, fs.appendFile(path, bytes))
+  },
+
   async copy(from, to) {
     await (await prepared(to, copying(from))).commit()
   },

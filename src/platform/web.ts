@@ -62,6 +62,7 @@ export function memoryFiles(contents: ReadonlyMap<string, Uint8Array>): Files {
     },
     writeAtomic: readOnly,
     createFolder: readOnly,
+    append: readOnly,
     copy: readOnly,
     writeTogether: readOnly,
     async decodeImage(bytes, { channels, width, height }) {

@@ -2,9 +2,15 @@ import * as ort from '#onnxruntime'
 import { UserError } from '../ir/errors.ts'
 import { aligned, type DataType, dataTypes, Tensor } from '../ir/tensor.ts'
 
+/** Where models run. */
+export const devices = ['cpu', 'webgpu', 'cuda'] as const
+export type Device = (typeof devices)[number]
+
 export interface SessionOptions {
   /** Threads within one operator; 0 (default) lets ONNX Runtime take one per core. */
   readonly threads?: number | undefined
+  /** Default: cpu. */
+  readonly device?: Device | undefined
   /** Named in messages when ONNX Runtime refuses the model. */
   readonly name?: string | undefined
 }
@@ -24,18 +30,19 @@ export interface Session {
   release(): Promise<void>
 }
 
-/** Prepares an ONNX model (the bytes of its file) for running on the CPU. Throws a UserError if it cannot be run. */
+/** Prepares an ONNX model (the bytes of its file) for running. Throws a UserError if it, or the device, cannot be. */
 export async function createSession(model: Uint8Array, options: SessionOptions = {}): Promise<Session> {
-  const { threads = 0, name = 'the model' } = options
+  const { threads = 0, device = 'cpu', name = 'the model' } = options
   let session: ort.InferenceSession
   try {
     session = await ort.InferenceSession.create(model, {
-      executionProviders: ['cpu'],
+      executionProviders: device === 'cpu' ? ['cpu'] : [device, 'cpu'],
       ...(threads > 0 ? { intraOpNumThreads: threads } : {}),
       // Warnings are for whoever wrote the exporter; errors come back as exceptions.
       logSeverityLevel: 3,
     })
   } catch (error) {
+    if (device !== 'cpu' && isAbsent(device, error)) throw new UserError(`${absence[device]}; use the CPU`)
     throw new UserError(`ONNX Runtime cannot load ${name}: ${oneLine(error)}`)
   }
   return {
@@ -75,6 +82,15 @@ function viewsOf(tensors: ReadonlyMap<string, Tensor>): Record<string, ort.Tenso
   for (const [name, tensor] of tensors) views[name] = toRuntime(tensor)
   return views
 }
+
+const absence = {
+  webgpu:
+    'there is no WebGPU adapter here: no graphics card with a driver (Vulkan, Metal or Direct3D 12) was found',
+  cuda: "ONNX Runtime's package for Node comes without CUDA, or CUDA is not installed here",
+} as const
+
+const isAbsent = (device: Exclude<Device, 'cpu'>, error: unknown) =>
+  (device === 'webgpu' ? /adapter|backend not found/i : /CUDA|backend not found/i).test(oneLine(error))
 
 const oneLine = (error: unknown) => (error as Error).message.replace(/\s+/g, ' ').trim()
 
