@@ -1,0 +1,1 @@
+export { pt2 } from './pt2.ts'

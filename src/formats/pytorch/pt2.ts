@@ -1,0 +1,71 @@
+import type { Edit } from '../../ir/edit.ts'
+import { tensorChanges } from '../../ir/edit.ts'
+import { UserError } from '../../ir/errors.ts'
+import { Archive } from '../../platform/archive.ts'
+import { defineFormat } from '../define-format.ts'
+import { type Payload, readPayload } from './payload.ts'
+import { parseProgram } from './program.ts'
+import { overlap } from './storage.ts'
+import { type Translated, translate } from './translate.ts'
+
+/** The member that holds the program: of newer releases in a folder of models, of older ones at the top. */
+const programMember = /^(?:(.*\/)?models\/([^/]+)|serialized_exported_program)\.json$/
+
+/**
+ * What torch.export.save writes, PyTorch 2.4 and up: the program as JSON, its tensors raw or in a zip of torch.save.
+ *
+ * Repairs set buffers: their bytes inside the archive change, every other member stays as it was. PyTorch's running
+ * variance is unbiased when training updates it and ONNX's is biased; both use what is stored as it is at inference, so
+ * the numbers are the same. `num_batches_tracked` stays.
+ * Source: torch/export/pt2_archive and torch/_export/serde of PyTorch 2.13.
+ */
+export const pt2 = defineFormat({
+  id: 'pt2',
+  name: 'PyTorch export (.pt2)',
+  detect: (_, members) => members?.some((member) => programMember.test(member)) ?? false,
+  async read(bytes, path) {
+    const archive = await Archive.open(bytes, 'the archive')
+    const models = [...archive.entries.keys()].filter((member) => programMember.test(member))
+    const [member] = models
+    if (models.length > 1)
+      throw new UserError(
+        `the archive holds ${models.length} programs (${models.join(', ')}), expected one; export each into a file of its own`,
+      )
+    const [, root = '', name = 'model'] = programMember.exec(member!)!
+    const program = parseProgram(archive.text(member!), member!)
+    const payload = await readPayload(archive, name, root)
+    const translated = translate(program, payload)
+    return {
+      path,
+      sizeBytes: bytes.length,
+      bytes,
+      model: translated.model,
+      companions: [],
+      write: (edits) => archive.write(membersWith(edits, translated, payload)),
+    }
+  },
+})
+
+/** New contents of the members that `edits` change. */
+function membersWith(
+  edits: readonly Edit[],
+  { model, stored }: Translated,
+  payload: Payload,
+): Map<string, Uint8Array> {
+  const changes = tensorChanges(model.graph, edits).map(({ value, tensor, split }) => {
+    const view = stored.get(value)
+    if (split || !view) {
+      const label = split?.node.origin?.label ?? value
+      throw new UserError(
+        `cannot set '${value}' for '${label}' alone: it is shared or computed in the program; give each layer a module of its own and export again`,
+      )
+    }
+    for (const [name, other] of stored)
+      if (name !== value && overlap(view, other))
+        throw new UserError(
+          `cannot set '${value}': its memory is also that of '${name}'; export the model with a copy of each`,
+        )
+    return { view, tensor }
+  })
+  return payload.replace(changes)
+}
