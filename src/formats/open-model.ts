@@ -1,14 +1,20 @@
 import { UserError } from '../ir/errors.ts'
 import type { Files } from '../platform/files.ts'
+import { isZip, memberNames } from '../platform/zip.ts'
 import type { Format, ModelFile } from './define-format.ts'
 import { keras, kerasH5 } from './keras/index.ts'
 import { onnx } from './onnx/onnx.ts'
+import { pt2 } from './pytorch/index.ts'
 
 /** All formats, in the order in which they are tried: the last knows its files least surely. */
-export const formats: readonly Format[] = [keras, kerasH5, onnx]
+export const formats: readonly Format[] = [keras, kerasH5, pt2, onnx]
 
 const ascii = (bytes: Uint8Array, from: number, to: number) =>
   String.fromCharCode(...bytes.subarray(from, to))
+
+/** Whether a zip file has a member whose name fits. */
+const holds = (member: RegExp) => (bytes: Uint8Array) =>
+  isZip(bytes) && memberNames(bytes).some((name) => member.test(name))
 
 /** What a file that is no model probably is, and what to do. */
 const lookalikes: readonly { test(bytes: Uint8Array): boolean; message: string }[] = [
@@ -22,9 +28,20 @@ const lookalikes: readonly { test(bytes: Uint8Array): boolean; message: string }
     message: 'this is a web page, not a model; download the file itself (the "raw" link)',
   },
   {
-    test: (b) => ascii(b, 0, 4) === 'PK\x03\x04',
+    test: holds(/(^|\/)(constants\.pkl|code\/.*\.py)$/),
     message:
-      'this is a zip archive (PyTorch .pt or .pt2, NumPy .npz, or another), which is not read yet; export the model to ONNX',
+      'this is a TorchScript archive, whose code is never run; export the module anew with `torch.export.save(torch.export.export(model, (example,)), "model.pt2")`',
+  },
+  {
+    test: holds(/(^|\/)data\/aotinductor\//),
+    message: 'this is a package compiled by AOTInductor; give the .pt2 file that torch.export.save wrote',
+  },
+  { test: holds(/\.npy$/), message: 'this is a NumPy archive: data, not a model; give it with --data' },
+  { test: holds(/\.onnx$/), message: 'this is a zip archive around an ONNX file; unpack it first' },
+  {
+    test: isZip,
+    message:
+      'this is a zip archive, but none that Keras or PyTorch write; unpack it first, or export the model to ONNX',
   },
   { test: (b) => b[0] === 0x1f && b[1] === 0x8b, message: 'this is a gzip archive; unpack it first' },
   {

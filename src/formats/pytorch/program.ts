@@ -37,7 +37,7 @@ const node = z.object({
   target: z.string(),
   inputs: z.array(z.object({ name: z.string(), arg: union })),
   outputs: z.array(union),
-  metadata: z.record(z.string(), z.string()),
+  metadata: z.object({ nn_module_stack: z.string().optional() }),
 })
 export type ProgramNode = z.infer<typeof node>
 
@@ -117,6 +117,16 @@ export function parseProgram(text: string, member: string): Program {
 }
 
 export const parsePayloads = (text: string, member: string): Payloads => checked(payloads, text, member)
+
+const spec = z.object({
+  arg: union,
+  parameter_name: z.string().optional(),
+  buffer_name: z.string().optional(),
+  tensor_constant_name: z.string().optional(),
+})
+
+/** What an input or output of the program is; undefined for those without a value (constants). */
+export const parseSpec = (value: unknown): z.infer<typeof spec> | undefined => spec.safeParse(value).data
 
 /** The tensor that an argument names; a UserError says where another thing stands. */
 export const parseName = (value: unknown): string | undefined => named.safeParse(value).data?.name

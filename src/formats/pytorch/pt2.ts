@@ -2,6 +2,7 @@ import type { Edit } from '../../ir/edit.ts'
 import { tensorChanges } from '../../ir/edit.ts'
 import { UserError } from '../../ir/errors.ts'
 import { Archive } from '../../platform/archive.ts'
+import { isZip, memberNames } from '../../platform/zip.ts'
 import { defineFormat } from '../define-format.ts'
 import { type Payload, readPayload } from './payload.ts'
 import { parseProgram } from './program.ts'
@@ -22,7 +23,7 @@ const programMember = /^(?:(.*\/)?models\/([^/]+)|serialized_exported_program)\.
 export const pt2 = defineFormat({
   id: 'pt2',
   name: 'PyTorch export (.pt2)',
-  detect: (_, members) => members?.some((member) => programMember.test(member)) ?? false,
+  detect: (bytes) => isZip(bytes) && memberNames(bytes).some((member) => programMember.test(member)),
   async read(bytes, path) {
     const archive = await Archive.open(bytes, 'the archive')
     const models = [...archive.entries.keys()].filter((member) => programMember.test(member))

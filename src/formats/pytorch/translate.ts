@@ -10,6 +10,7 @@ import {
   type ProgramNode,
   parseGraph,
   parseName,
+  parseSpec,
   parseUnion,
   type TensorMeta,
 } from './program.ts'
@@ -158,26 +159,22 @@ class Translator {
     if (!this.#build.types.has(value)) this.#build.types.set(value, type)
   }
 
-  #input([kind, spec]: Argument, graph: ProgramGraph): ValueInfo[] {
-    const held = spec as Record<string, unknown>
+  #input([kind, held]: Argument, graph: ProgramGraph): ValueInfo[] {
+    const spec = parseSpec(held)
+    // Tokens, numbers and custom objects are no tensors.
+    if (!spec) return []
+    const name = nameOf(spec.arg)
+    if (name === undefined) return []
     if (kind === 'user_input') {
-      const [argument, value] = parseUnion(held['arg'])
-      const name =
-        argument === 'as_tensor'
-          ? parseName(value)
-          : argument === 'as_sym_int'
-            ? parseUnion(value)[1]
-            : undefined
-      if (typeof name !== 'string') return []
       const type: TensorType =
-        argument === 'as_tensor' ? this.#type(graph.tensor_values[name]) : { dataType: 'int64', shape: [] }
+        spec.arg[0] === 'as_sym_int'
+          ? { dataType: 'int64', shape: [] }
+          : this.#type(graph.tensor_values[name])
       this.#bind(name, name, type)
       return [{ name, type }]
     }
-    const path = held['parameter_name'] ?? held['buffer_name'] ?? held['tensor_constant_name']
-    const name = parseName(held['arg'])
-    // Tokens, numbers and custom objects are no tensors.
-    if (typeof path !== 'string' || name === undefined) return []
+    const path = spec.parameter_name ?? spec.buffer_name ?? spec.tensor_constant_name
+    if (path === undefined) return []
     const view = this.#payload.tensors.get(path)
     if (!view)
       throw new UserError(
@@ -195,12 +192,11 @@ class Translator {
     return path
   }
 
-  #output([kind, spec]: Argument, graph: ProgramGraph): ValueInfo[] {
+  #output([kind, held]: Argument, graph: ProgramGraph): ValueInfo[] {
     // What else the program returns is new contents of buffers, gradients, or a loss.
     if (kind !== 'user_output') return []
-    const [argument, value] = parseUnion((spec as Record<string, unknown>)['arg'])
-    const name = argument === 'as_tensor' ? parseName(value) : undefined
-    if (name === undefined) return []
+    const name = nameOf(parseSpec(held)?.arg)
+    if (name === undefined || graph.tensor_values[name] === undefined) return []
     const found = this.#read(name)
     const build = this.#build
     // An output of its own name, that no input or other output has.
@@ -377,6 +373,7 @@ export const opaqueDomain = 'aten'
 const nameOf = (argument: Argument | undefined): string | undefined => {
   if (!argument) return undefined
   const [kind, held] = argument
+  if (kind === 'name') return String(held)
   if (kind === 'as_sym_int') return String(parseUnion(held)[1])
   return parseName(held)
 }
@@ -402,10 +399,9 @@ function symbolsOf({ graph_module: { graph, signature } }: Program): Map<string,
   for (const meta of Object.values(graph.tensor_values))
     for (const size of meta.sizes) if (typeof size === 'string' && /^\w+$/.test(size)) symbols.set(size, size)
   const batch = new Set<string>()
-  for (const [kind, spec] of signature.input_specs) {
+  for (const [kind, held] of signature.input_specs) {
     if (kind !== 'user_input') continue
-    const [, value] = parseUnion((spec as Record<string, unknown>)['arg'])
-    const size = graph.tensor_values[parseName(value) ?? '']?.sizes[0]
+    const size = graph.tensor_values[nameOf(parseSpec(held)?.arg) ?? '']?.sizes[0]
     if (typeof size === 'string' && symbols.has(size)) batch.add(size)
   }
   const [only] = batch
@@ -419,7 +415,7 @@ function symbolsOf({ graph_module: { graph, signature } }: Program): Map<string,
  */
 function labelOf({ metadata, outputs }: ProgramNode, op: string): string {
   const name = outputs.flatMap(outputNames)[0] || op
-  const innermost = metadata['nn_module_stack']?.split(';').at(-1)
+  const innermost = metadata.nn_module_stack?.split(';').at(-1)
   if (innermost === undefined) return name
   // `key,path,type`, where the path of older releases is an expression with commas of its own.
   const [, ...rest] = innermost.split(',')

@@ -1,7 +1,7 @@
 import { float } from '../../../ir/builder.ts'
 import { type Call, defineAten, type Emitter } from './define-aten.ts'
 
-const input = (call: Call) => call.optional('self') ?? call.tensor('input')
+const input = (call: Call) => call.tensor('self')
 
 const scalarLike = (build: Emitter, x: string, value: number) => build.scalar(value, build.dataType(x))
 
@@ -37,7 +37,7 @@ export const leakyRelu = defineAten({
 
 /** Its slope is random in training; at inference the mean of its bounds. */
 export const rrelu = defineAten({
-  target: 'rrelu',
+  target: ['rrelu', 'rrelu_with_noise', 'rrelu_with_noise_functional'],
   emit: (call, build) =>
     build.op('LeakyRelu', [input(call)], {
       alpha: float((call.number('lower', 1 / 8) + call.number('upper', 1 / 3)) / 2),

@@ -1,7 +1,7 @@
 import { type DataType, isFloat } from '../../../ir/tensor.ts'
-import { type Call, commonType, defineAten, type Emitter, operandOf } from './define-aten.ts'
+import { type Call, commonType, defineAten, type Emitter, operandOf, Untranslatable } from './define-aten.ts'
 
-const input = (call: Call) => call.optional('self') ?? call.tensor('input')
+const input = (call: Call) => call.tensor('self')
 
 const floating = (build: Emitter, x: string, type: DataType) =>
   build.cast(x, isFloat(type) ? type : 'float32')
@@ -235,4 +235,23 @@ export const maskedFill = defineAten({
 export const isnan = defineAten({
   target: ['isnan', 'isinf'],
   emit: (call, build) => build.op(call.op === 'isnan' ? 'IsNaN' : 'IsInf', [call.tensor('self')]),
+})
+
+export const nanToNum = defineAten({
+  target: 'nan_to_num',
+  emit(call, build) {
+    const x = call.tensor('self')
+    const type = build.dataType(x)
+    // The largest float32; other types have bounds of their own.
+    if (type !== 'float32') throw new Untranslatable(`it acts on ${type}`)
+    const largest = 3.4028234663852886e38
+    const number = (name: string, otherwise: number) => build.scalar(call.number(name, otherwise), type)
+    const numbers = build.op('Where', [build.op('IsNaN', [x]), number('nan', 0), x])
+    const low = build.op('Where', [
+      build.op('IsInf', [x], { detect_positive: 0 }),
+      number('neginf', -largest),
+      numbers,
+    ])
+    return build.op('Where', [build.op('IsInf', [x], { detect_negative: 0 }), number('posinf', largest), low])
+  },
 })

@@ -174,8 +174,10 @@ export class Call {
     return this.optional(name) ?? this.#missing(name)
   }
 
+  /** The first tensor is called `self` by some schemas and `input` by others. */
   optional(name: string): string | undefined {
-    const [kind, held] = this.#args.get(name) ?? ['as_none']
+    const other = name === 'input' ? 'self' : name === 'self' ? 'input' : name
+    const [kind, held] = this.#args.get(name) ?? this.#args.get(other) ?? ['as_none']
     if (kind === 'as_optional_tensor') return this.#ofUnion(held)
     if (kind === 'as_tensor') return this.#read(parseName(held) ?? '')
     return undefined

@@ -1,18 +1,16 @@
 import { float } from '../../../ir/builder.ts'
-import { type Call, defineAten, type Emitter, operandOf, Untranslatable } from './define-aten.ts'
+import { Tensor } from '../../../ir/tensor.ts'
+import { type Call, defineAten, type Emitter, Untranslatable } from './define-aten.ts'
 
-interface Channels {
-  readonly weight: string
-  readonly bias: string
-}
-
-/** Scale and shift, which ONNX wants even where PyTorch has none. */
-function channelsOf(build: Emitter, call: Call, x: string, size: number): Channels {
-  const type = build.dataType(x)
-  return {
-    weight: call.optional('weight') ?? build.filled(type, [size], 1),
-    bias: call.optional('bias') ?? build.filled(type, [size], 0),
+/** Scale and shift, which ONNX wants even where PyTorch has none; `like` has a value for each channel. */
+function channelsOf(build: Emitter, call: Call, like: string): readonly [weight: string, bias: string] {
+  const missing = (value: number) => {
+    const [size] = build.shape(like)
+    const type = build.dataType(like)
+    if (typeof size === 'number') return build.filled(type, [size], value)
+    return build.op('ConstantOfShape', [build.op('Shape', [like])], { value: Tensor.of(type, [1], [value]) })
   }
+  return [call.optional('weight') ?? missing(1), call.optional('bias') ?? missing(0)]
 }
 
 /**
@@ -21,34 +19,32 @@ function channelsOf(build: Emitter, call: Call, x: string, size: number): Channe
  */
 function emitNorm(build: Emitter, call: Call, training: boolean): string {
   const x = call.tensor('input')
-  const epsilon = float(call.number('eps', 1e-5))
-  const { weight, bias } = channelsOf(build, call, x, build.size(x, 1))
   const [mean, variance] = [call.optional('running_mean'), call.optional('running_var')]
   if (!mean || !variance) {
     if (!training) throw new Untranslatable('it has neither running statistics nor those of the batch')
-    return emitBatchNorm(build, x, { weight, bias }, call.number('eps', 1e-5))
+    return emitBatchNorm(build, call, x)
   }
-  const attributes = { epsilon, momentum: float(1 - call.number('momentum', 0.1)) }
-  if (!training) return build.op('BatchNormalization', [x, weight, bias, mean, variance], attributes)
-  return build.multi(
-    'BatchNormalization',
-    [x, weight, bias, mean, variance],
-    { ...attributes, training_mode: 1 },
-    3,
-  )[0]!
+  const inputs = [x, ...channelsOf(build, call, mean), mean, variance]
+  const attributes = {
+    epsilon: float(call.number('eps', 1e-5)),
+    momentum: float(1 - call.number('momentum', 0.1)),
+  }
+  if (!training) return build.op('BatchNormalization', inputs, attributes)
+  return build.multi('BatchNormalization', inputs, { ...attributes, training_mode: 1 }, 3)[0]!
 }
 
 /** Normalizes by the batch in every mode: there are no running statistics that could shift. */
-function emitBatchNorm(build: Emitter, x: string, { weight, bias }: Channels, epsilon: number): string {
+function emitBatchNorm(build: Emitter, call: Call, x: string): string {
   const rank = build.rank(x)
   const axes = Array.from({ length: rank }, (_, axis) => axis).filter((axis) => axis !== 1)
   const shape = Array.from({ length: rank }, (_, axis) => (axis === 1 ? -1 : 1))
-  const center = build.reduceMean(x, axes)
-  const deviation = build.sub(x, center)
+  const deviation = build.sub(x, build.reduceMean(x, axes))
   const variance = build.reduceMean(build.mul(deviation, deviation), axes)
-  const root = build.op('Sqrt', [build.add(variance, operandOf(build, epsilon, build.dataType(x)))])
-  const scaled = build.mul(build.div(deviation, root), build.reshape(weight, shape))
-  return build.add(scaled, build.reshape(bias, shape))
+  const epsilon = build.scalar(call.number('eps', 1e-5), build.dataType(x))
+  const normal = build.div(deviation, build.op('Sqrt', [build.add(variance, epsilon)]))
+  const [weight, bias] = [call.optional('weight'), call.optional('bias')]
+  const scaled = weight ? build.mul(normal, build.reshape(weight, shape)) : normal
+  return bias ? build.add(scaled, build.reshape(bias, shape)) : scaled
 }
 
 export const batchNorm = defineAten({
@@ -76,7 +72,10 @@ export const instanceNorm = defineAten({
   emit(call, build) {
     if (!call.bool('use_input_stats', true)) return emitNorm(build, call, false)
     const x = call.tensor('input')
-    const { weight, bias } = channelsOf(build, call, x, build.size(x, 1))
+    const type = build.dataType(x)
+    const channels = build.size(x, 1)
+    const weight = call.optional('weight') ?? build.filled(type, [channels], 1)
+    const bias = call.optional('bias') ?? build.filled(type, [channels], 0)
     return build.op('InstanceNormalization', [x, weight, bias], { epsilon: float(call.number('eps', 1e-5)) })
   },
 })
@@ -84,7 +83,7 @@ export const instanceNorm = defineAten({
 export const layerNorm = defineAten({
   target: ['layer_norm', 'native_layer_norm'],
   emit(call, build) {
-    const x = call.optional('input') ?? call.tensor('self')
+    const x = call.tensor('input')
     const sizes = call.ints('normalized_shape')
     const type = build.dataType(x)
     const weight = call.optional('weight') ?? build.filled(type, sizes, 1)

@@ -17,7 +17,7 @@ const targets = Object.keys(kinds).flatMap((kind) => ['1d', '2d', '3d'].map((ran
 export const upsample = defineAten({
   target: targets,
   emit(call, build) {
-    const x = call.optional('input') ?? call.tensor('self')
+    const x = call.tensor('input')
     const rank = build.rank(x)
     const kind = kinds[call.op.slice(0, -2)]!
     const attributes = {

@@ -266,29 +266,36 @@ export const gather = defineAten({
     build.op('GatherElements', [call.tensor(input), call.tensor('index')], { axis: call.number('dim') }),
 })
 
-/** x[i], x[:, i], x[i, j]: positions along one axis, or along the first ones together. */
+/** x[i], x[:, i], x[i, j], x[:, i, j]: positions along one axis, or along several together. */
 export const index = defineAten({
-  target: 'index',
+  target: ['index', '_unsafe_index'],
   emit(call, build) {
     const x = call.tensor(input)
-    const indices = call.optionalTensors('indices')
-    const given = indices.flatMap((value, axis) => (value ? [{ value, axis }] : []))
+    const given = call.optionalTensors('indices').flatMap((value, axis) => (value ? [{ value, axis }] : []))
     if (given.some(({ value }) => build.dataType(value) === 'bool'))
       throw new Untranslatable('it indexes by a mask')
     if (given.length === 1) return build.op('Gather', [x, given[0]!.value], { axis: given[0]!.axis })
-    if (given.some(({ axis }, i) => axis !== i))
-      throw new Untranslatable('it indexes axes that are not the first ones')
+    const axes = given.map(({ axis }) => axis)
+    const positions = given.map(({ value }) => build.cast(value, 'int64'))
     const rank = Math.max(...given.map(({ value }) => build.rank(value)))
-    const shape = given.reduce(
-      (sum, { value }, i) =>
-        i === 0 ? build.cast(value, 'int64') : build.add(sum, build.cast(value, 'int64')),
-      '',
+    const together = build.op('Shape', [positions.reduce((sum, value) => build.add(sum, value))])
+    const parts = positions.map((value) => build.unsqueeze(build.op('Expand', [value, together]), [rank]))
+    const others = Array.from({ length: build.rank(x) }, (_, axis) => axis).filter(
+      (axis) => !axes.includes(axis),
     )
-    const common = build.op('Shape', [shape])
-    const parts = given.map(({ value }) =>
-      build.unsqueeze(build.op('Expand', [build.cast(value, 'int64'), common]), [rank]),
-    )
-    return build.op('GatherND', [x, build.op('Concat', parts, { axis: rank })])
+    const found = build.op('GatherND', [
+      build.transpose(x, [...axes, ...others]),
+      build.op('Concat', parts, { axis: rank }),
+    ])
+    // Axes that lie side by side keep their place; others come first.
+    const isTogether = axes.every((axis, i) => axis === axes[0]! + i)
+    const front = isTogether ? axes[0]! : 0
+    const perm = [
+      ...Array.from({ length: front }, (_, i) => rank + i),
+      ...Array.from({ length: rank }, (_, i) => i),
+      ...others.slice(front).map((_, i) => rank + front + i),
+    ]
+    return build.transpose(found, perm)
   },
 })
 
@@ -336,7 +343,7 @@ export const same = defineAten({
     'resolve_neg',
     'dropout_backward',
   ],
-  emit: (call) => call.optional(input) ?? call.tensor('input'),
+  emit: (call) => call.tensor(input),
 })
 
 export const convert = defineAten({
