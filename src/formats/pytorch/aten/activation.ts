@@ -157,7 +157,7 @@ export const glu = defineAten({
   emit(call, build) {
     const x = input(call)
     const axis = call.axis('dim', build.rank(x), -1)
-    const [a, b] = build.multi('Split', [x], { axis, num_outputs: 2 }, 2) as [string, string]
+    const [a, b] = build.several('Split', [x], 2, { axis, num_outputs: 2 }) as [string, string]
     return build.mul(a, build.op('Sigmoid', [b]))
   },
 })

@@ -36,20 +36,6 @@ export class Emitter extends GraphBuilder {
     })
   }
 
-  /** A node with several outputs. */
-  multi(
-    opType: string,
-    inputs: readonly string[],
-    attributes: Parameters<GraphBuilder['op']>[2],
-    count: number,
-  ): string[] {
-    const first = this.op(opType, inputs, attributes)
-    const node = this.nodes.pop()!
-    const outputs = [first, ...Array.from({ length: count - 1 }, () => this.fresh(opType))]
-    this.keep({ ...node, outputs })
-    return outputs
-  }
-
   dataType(value: string): DataType {
     return this.types.get(value)?.dataType ?? 'float32'
   }
@@ -76,12 +62,8 @@ export class Emitter extends GraphBuilder {
     return from === to ? value : this.op('Cast', [value], { to: dataTypes[to].onnx })
   }
 
-  ints(values: readonly number[]): string {
-    return this.constant(Tensor.int64([values.length], values), 'ints')
-  }
-
   int(value: number): string {
-    return this.constant(Tensor.int64([], [value]), 'int')
+    return this.scalar(value, 'int64')
   }
 
   filled(dataType: DataType, dims: readonly number[], value: number): string {
@@ -109,11 +91,6 @@ export class Emitter extends GraphBuilder {
   /** Elements `from` to `to` along an axis. */
   slice(value: string, axis: number, from: number, to: number): string {
     return this.op('Slice', [value, this.ints([from]), this.ints([to]), this.ints([axis])])
-  }
-
-  reduce(opType: string, value: string, axes: readonly number[], keepdims: boolean): string {
-    // ReduceSum takes axes as an input since opset 13, the others since 18.
-    return this.op(opType, [value, this.ints(axes)], { keepdims: keepdims ? 1 : 0 })
   }
 
   /** The initializer behind a value that is one transposed, if it is. */

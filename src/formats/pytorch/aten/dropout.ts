@@ -2,8 +2,8 @@ import { Tensor } from '../../../ir/tensor.ts'
 import { type Call, defineAten, type Emitter } from './define-aten.ts'
 
 /** A Dropout that is off keeps its ratio: torch.export leaves dropout in programs exported in eval mode. */
-const emitDropout = (build: Emitter, x: string, ratio: number, training: boolean): string[] =>
-  build.multi('Dropout', [x, build.scalar(ratio), build.scalar(training ? 1 : 0, 'bool')], {}, 2)
+const emitDropout = (build: Emitter, x: string, ratio: number, training: boolean): readonly string[] =>
+  build.several('Dropout', [x, build.scalar(ratio), build.scalar(training ? 1 : 0, 'bool')], 2)
 
 const ratioOf = (call: Call) => call.number('p', 0.5)
 

@@ -30,7 +30,7 @@ function emitNorm(build: Emitter, call: Call, training: boolean): string {
     momentum: float(1 - call.number('momentum', 0.1)),
   }
   if (!training) return build.op('BatchNormalization', inputs, attributes)
-  return build.multi('BatchNormalization', inputs, { ...attributes, training_mode: 1 }, 3)[0]!
+  return build.several('BatchNormalization', inputs, 3, { ...attributes, training_mode: 1 })[0]!
 }
 
 /** Normalizes by the batch in every mode: there are no running statistics that could shift. */

@@ -11,7 +11,7 @@ function axesOf(call: Call, build: Emitter, x: string): readonly number[] {
 
 const keepdim = (call: Call) => call.bool('keepdim', false)
 
-const reductions: Readonly<Record<string, string>> = {
+const reductions: Readonly<Record<string, `Reduce${string}`>> = {
   mean: 'ReduceMean',
   sum: 'ReduceSum',
   amax: 'ReduceMax',
@@ -140,6 +140,6 @@ export const topk = defineAten({
     const axis = call.axis('dim', build.rank(x), -1)
     const count = call.op === 'topk' ? call.number('k') : build.size(x, axis)
     const largest = call.op === 'topk' ? call.bool('largest', true) : call.bool('descending', false)
-    return build.multi('TopK', [x, build.ints([count])], { axis, largest: largest ? 1 : 0 }, 2)
+    return build.several('TopK', [x, build.ints([count])], 2, { axis, largest: largest ? 1 : 0 })
   },
 })

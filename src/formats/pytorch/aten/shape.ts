@@ -165,9 +165,9 @@ export const stack = defineAten({
   },
 })
 
-function splitInto(build: Emitter, x: string, axis: number, sizes: readonly number[]): string[] {
+function splitInto(build: Emitter, x: string, axis: number, sizes: readonly number[]): readonly string[] {
   if (sizes.length === 1) return [build.op('Identity', [x])]
-  return build.multi('Split', [x, build.ints(sizes)], { axis }, sizes.length)
+  return build.several('Split', [x, build.ints(sizes)], sizes.length, { axis })
 }
 
 export const split = defineAten({
