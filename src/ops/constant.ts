@@ -194,7 +194,13 @@ export const trilu = defineOp({
   inputs: ['x', 'k'],
   flow: { x: 'layout', k: 'none' },
   inferTypes: ({ inputs: [x] }) => [{ dataType: x?.dataType, shape: x?.shape }],
-  gradient: null,
+  gradient: {
+    x: (g) =>
+      g.build.op('Trilu', g.x(1) ? [g.dy(), g.x(1)] : [g.dy()], {
+        upper: intAttribute(g.node, 'upper') ?? 1,
+      }),
+    k: null,
+  },
   samples: [`g (float32[N, 3, 3] x) => () { a = Trilu <upper = 0> (x) }`],
 })
 

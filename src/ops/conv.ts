@@ -1,7 +1,7 @@
 import { type Dim, intAttribute, intsAttribute, stringAttribute } from '../ir/model.ts'
 import { aligned, type Tensor } from '../ir/tensor.ts'
 import { emitConvInputGradient } from './conv-gradient/input.ts'
-import { type ConvShapes, convShapes } from './conv-gradient/shapes.ts'
+import { type ConvShapes, convShapes, cropped } from './conv-gradient/shapes.ts'
 import { emitConvWeightGradient } from './conv-gradient/weight.ts'
 import { defineOp, type Flow, type Known, type MomentsContext, type TypeContext } from './define-op.ts'
 import { axesButChannels, type GradientContext, type InputGradient } from './gradient.ts'
@@ -128,6 +128,11 @@ export const conv = defineOp({
     `g (float32[1, 2, 4, 5, 6] x) => () <float32[3, 2, 1, 2, 3] w = uniform(-1, 1, 1)> { a = Conv(x, w) }`,
     `g (float32[N, 3, H, W] x) => () <float32[4, 3, 3, 3] w = uniform(-1, 1, 1)> { a = Conv <pads = [1, 1, 1, 1]> (x, w) b = Conv <pads = [1, 1, 1, 1], strides = [2, 2]> (x, w) }`,
   ],
+  gradientSamples: [
+    `g (float32[N, 4, 7, 8] x) => () <float32[6, 4, 3, 3] w = uniform(-1, 1, 1), float32[6, 2, 3, 2] v = uniform(-1, 1, 2), float32[4, 1, 3, 3] u = uniform(-1, 1, 3), float32[5, 4, 1, 1] p = uniform(-1, 1, 4), float32[6] b = fill(1)> { a = Conv <pads = [1, 1, 1, 1]> (x, w, b) c = Conv <strides = [2, 3], pads = [1, 0, 0, 2]> (x, w, b) d = Conv <group = 2, dilations = [2, 3], strides = [1, 2], pads = [2, 1, 1, 0]> (x, v) e = Conv <group = 4, strides = [2, 2], auto_pad = "SAME_LOWER"> (x, u) f = Conv(x, p) h = Conv <strides = [2, 2]> (x, p) }`,
+    `g (float32[N, 4, 11] x) => () <float32[6, 2, 4] w = uniform(-1, 1, 1)> { a = Conv <group = 2, strides = [3], pads = [1, 2], dilations = [2]> (x, w) }`,
+    `g (float32[2, 2, 4, 5, 6] x) => () <float32[3, 2, 2, 3, 2] w = uniform(-1, 1, 1), float32[3] b = fill(1)> { a = Conv <strides = [1, 2, 2], pads = [0, 1, 1, 1, 1, 0]> (x, w, b) }`,
+  ],
 })
 
 /** Convolution with an activation, fused by ONNX Runtime. */
@@ -165,6 +170,48 @@ export const quantisedConv = defineOp({
     `g (uint8[2, 3, 8, 8] x) => () <uint8[4, 3, 3, 3] w = fill(3), float32 s = {0.1}, uint8 z = {3}> { a = QLinearConv(x, s, z, w, s, z, s, z) }`,
   ],
 })
+
+/** The convolution that a ConvTranspose is the transpose of: it takes dy to a value of the shape of x. */
+function asConv(g: GradientContext): { dy: string; shapes: ConvShapes } {
+  return g.once('as conv', () => {
+    const { node, inputs, outputs } = g
+    const [x, weight] = [inputs[0]!.shape, inputs[1]!.shape]
+    const kernel = weight.slice(2)
+    const ones = kernel.map(() => 1)
+    const strides = intsAttribute(node, 'strides') ?? ones
+    const dilations = intsAttribute(node, 'dilations') ?? ones
+    const added = intsAttribute(node, 'output_padding') ?? kernel.map(() => 0)
+    const auto = stringAttribute(node, 'auto_pad') ?? 'NOTSET'
+    const pads = intsAttribute(node, 'pads')
+    // What the kernel reaches beyond the output, in front and behind together.
+    const total = kernel.map(
+      (k, i) =>
+        strides[i]! * (x[i + 2]! - 1) + added[i]! + (k - 1) * dilations[i]! + 1 - outputs[0]!.shape[i + 2]!,
+    )
+    const stated = auto === 'NOTSET' && !node.attributes.has('output_shape') && pads
+    const before = kernel.map((_, i) => {
+      if (stated) return pads[i]!
+      const half = Math.max(0, total[i]!) / 2
+      return auto === 'SAME_UPPER' ? Math.floor(half) : Math.ceil(half)
+    })
+    // Positions of the output that nothing reaches.
+    const beyond = total.map((size, i) => Math.max(0, before[i]! - size))
+    const sizes = outputs[0]!.shape.slice(2).map((size, i) => size - beyond[i]!)
+    return {
+      dy: cropped(g.build, g.dy(), outputs[0]!.shape.slice(2), sizes),
+      shapes: {
+        x: [...outputs[0]!.shape.slice(0, 2), ...sizes],
+        weight,
+        y: x,
+        strides,
+        dilations,
+        before,
+        after: total.map((size, i) => size + beyond[i]! - before[i]!),
+        groups: intAttribute(node, 'group') ?? 1,
+      },
+    }
+  })
+}
 
 /**
  * Transposed convolution: the weight is C x K/groups x k1 x k2 ...
@@ -234,9 +281,37 @@ export const convTranspose = defineOp({
     )
     return [withBias(summed, inputs[2]?.tensor)]
   },
-  gradient: null,
+  gradient: {
+    x: (g) => {
+      const { dy, shapes } = asConv(g)
+      const { strides, dilations, before, after, groups } = shapes
+      const kernel = shapes.weight.slice(2)
+      const all = g.build.op('Conv', [dy, g.x(1)], {
+        kernel_shape: kernel,
+        strides,
+        dilations,
+        pads: [...before, ...after],
+        group: groups,
+      })
+      const found = kernel.map((k, i) => {
+        const free = shapes.x[i + 2]! + before[i]! + after[i]! - (k - 1) * dilations[i]! - 1
+        return Math.floor(free / strides[i]!) + 1
+      })
+      return cropped(g.build, all, found, shapes.y.slice(2))
+    },
+    weight: (g) => {
+      const { dy, shapes } = asConv(g)
+      return emitConvWeightGradient(g.build, { x: dy, dy: g.x(), shapes })
+    },
+    bias: biasGradient,
+  },
   samples: [
     `g (float32[2, 3, 8, 9] x) => () <float32[3, 4, 3, 3] w = uniform(-1, 1, 1), float32[4] b = fill(1)> { a = ConvTranspose <pads = [1, 1, 1, 1], strides = [2, 2], output_padding = [1, 1]> (x, w, b) c = ConvTranspose <auto_pad = "SAME_UPPER", strides = [2, 2]> (x, w) d = ConvTranspose <output_shape = [16, 18], strides = [2, 2]> (x, w) e = ConvTranspose <dilations = [2, 2]> (x, w) }`,
     `g (float32[N, 4, 8] x) => () <float32[4, 3, 3] w = uniform(-1, 1, 1)> { a = ConvTranspose <group = 2, auto_pad = "VALID"> (x, w) }`,
+  ],
+  gradientSamples: [
+    `g (float32[2, 3, 8, 9] x) => () <float32[3, 4, 3, 3] w = uniform(-1, 1, 1), float32[4] b = fill(1)> { a = ConvTranspose <pads = [1, 1, 1, 1], strides = [2, 2], output_padding = [1, 1]> (x, w, b) c = ConvTranspose <auto_pad = "SAME_UPPER", strides = [2, 2]> (x, w) d = ConvTranspose <output_shape = [16, 18], strides = [2, 2]> (x, w) e = ConvTranspose <dilations = [2, 2]> (x, w) f = ConvTranspose <auto_pad = "SAME_LOWER", strides = [2, 2]> (x, w) h = ConvTranspose <strides = [3, 2], pads = [0, 1, 2, 0]> (x, w) }`,
+    `g (float32[N, 4, 8] x) => () <float32[4, 3, 3] w = uniform(-1, 1, 1)> { a = ConvTranspose <group = 2, auto_pad = "VALID", strides = [2]> (x, w) }`,
+    `g (float32[2, 2, 3, 3, 3] x) => () <float32[2, 2, 2, 3, 2] w = uniform(-1, 1, 1)> { a = ConvTranspose <strides = [1, 2, 2], pads = [0, 1, 0, 0, 1, 0]> (x, w) }`,
   ],
 })

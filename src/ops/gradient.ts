@@ -1,7 +1,7 @@
 import { float, type GraphBuilder } from '../ir/builder.ts'
 import type { Node } from '../ir/model.ts'
-import { type DataType, dataTypes } from '../ir/tensor.ts'
-import type { Known } from './define-op.ts'
+import { type DataType, dataTypes, Tensor } from '../ir/tensor.ts'
+import type { Known, TypeContext } from './define-op.ts'
 
 /** A value whose sizes are all known. */
 export interface StaticType extends Known {
@@ -42,6 +42,30 @@ export interface GradientContext {
 
 /** The gradient of the loss with respect to input `i` of the node: the name of a value. */
 export type InputGradient = (g: GradientContext, i: number) => string
+
+/** The same node as type inference sees it. */
+export const asTypeContext = ({ node, inputs, build }: GradientContext): TypeContext => ({
+  node,
+  inputs,
+  opset: build.opset,
+  inferGraph: () => [],
+})
+
+/** Zeros in the shape and type of input `i`. */
+export function zerosLike({ build, inputs }: GradientContext, i: number): string {
+  const { dataType, shape } = inputs[i]!
+  return build.op('ConstantOfShape', [build.ints(shape)], { value: Tensor.of(dataType, [1], [0]) })
+}
+
+/** `value` where it is the largest (or smallest) of `axes`, shared equally where several are. */
+export function sharedByExtremes(
+  g: GradientContext,
+  { value, extreme, axes }: { value: string; extreme: string; axes: readonly number[] },
+): string {
+  const { build } = g
+  const chosen = asNumber(g, build.op('Equal', [g.x(), extreme]))
+  return build.mul(chosen, build.div(value, build.reduceSum(chosen, axes)))
+}
 
 /**
  * 1 where `value` is positive, 0 elsewhere. For float32 a steep HardSigmoid: one pass, where ONNX Runtime's Sign takes

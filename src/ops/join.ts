@@ -1,11 +1,12 @@
 import { type Dim, intAttribute, intsAttribute, stringAttribute } from '../ir/model.ts'
 import { Tensor } from '../ir/tensor.ts'
-import { defineOp, type Known } from './define-op.ts'
-import { type GradientContext, passed } from './gradient.ts'
+import { defineOp, type Known, type TypeContext } from './define-op.ts'
+import { asTypeContext, type GradientContext, passed, zerosLike } from './gradient.ts'
 import { picked } from './moments/layout.ts'
 import type { Spread } from './moments/spread.ts'
 import { concatenated } from './moments/sums.ts'
 import { axisOf, intsFrom, maxContents, type Shape, unknownShape } from './shapes.ts'
+import { type Border, bordered, pickedFrom, type SourceMap, throughMap } from './source-map.ts'
 
 function totalOf(sizes: Shape): Dim {
   let total = 0
@@ -16,12 +17,6 @@ function totalOf(sizes: Shape): Dim {
     else name = size
   }
   return name === undefined ? total : total === 0 ? name : undefined
-}
-
-/** Zeros in the shape and type of input `i`. */
-const zerosLike = ({ build, inputs }: GradientContext, i: number): string => {
-  const { dataType, shape } = inputs[i]!
-  return build.op('ConstantOfShape', [build.ints(shape)], { value: Tensor.of(dataType, [1], [0]) })
 }
 
 /** Values one after another along an axis. */
@@ -185,10 +180,34 @@ export const slice = defineOp({
     for (const [axis, range] of ranges) if (!range.whole) result = result && picked(result, axis, range.picks)
     return [result]
   },
-  gradient: null,
+  gradient: {
+    x: (g) => {
+      const { shape, dataType } = g.inputs[0]!
+      const ranges = slices(asTypeContext(g), shape)
+      if (!ranges || [...ranges.values()].some(({ whole, picks }) => !whole && !picks))
+        return g.refuse('what it cuts out is computed while the model runs')
+      const borders = shape.map(() => ({ before: 0, after: 0 }))
+      let result = { value: g.dy(), shape: g.outputs[0]!.shape }
+      for (const [axis, { whole, picks = [] }] of ranges) {
+        const size = shape[axis]!
+        if (whole || size === picks.length) if (picks.every((at, i) => at === i)) continue
+        if (picks.every((at, i) => at === picks[0]! + i))
+          borders[axis] = { before: picks[0] ?? 0, after: size - picks.length - (picks[0] ?? 0) }
+        else result = throughMap(g.build, result, pickedFrom(axis, size, picks), dataType)
+      }
+      return bordered(g.build, result.value, borders, g.scalar(0))
+    },
+    starts: null,
+    ends: null,
+    axes: null,
+    steps: null,
+  },
   samples: [
     `g (float32[N, 6, 8] x) => () <int64[2] s = {1, -3}, int64[2] e = {5, 9223372036854775807}, int64[2] axes = {1, 2}, int64[2] steps = {2, 1}, int64[1] one = {1}, int64[1] last = {-1}, int64[1] low = {-9223372036854775807}> { a = Slice(x, s, e, axes, steps) b = Slice(x, one, last, one) c = Slice(x, last, low, one, last) }`,
     `<opset_import: ["": 9]> g (float32[N, 6, 8] x) => () { a = Slice <starts = [1, 0], ends = [4, 1000], axes = [1, 2]> (x) }`,
+  ],
+  gradientSamples: [
+    `g (float32[N, 6, 8] x, float32[2, 2000] y) => () <int64[2] s = {1, -3}, int64[2] e = {5, 9223372036854775807}, int64[2] axes = {1, 2}, int64[2] steps = {2, 1}, int64[1] one = {1}, int64[1] two = {2}, int64[1] last = {-1}, int64[1] back = {-2}, int64[1] low = {-9223372036854775807}> { a = Slice(x, s, e, axes, steps) b = Slice(x, one, last, one) c = Slice(x, last, low, one, last) d = Slice(y, last, low, one, back) f = Slice(x, one, last, two, two) }`,
   ],
 })
 
@@ -281,9 +300,41 @@ export const gather = defineOp({
     if (!part || indices.shape.length === 1) return [part]
     return [{ ...part, dims: part.dims.toSpliced(axis, 1) }]
   },
-  gradient: null,
+  gradient: {
+    x: (g) => {
+      const { build } = g
+      const { shape } = g.inputs[0]!
+      const axis = axisOf(intAttribute(g.node, 'axis') ?? 0, shape.length)!
+      const rest = shape.toSpliced(axis, 1)
+      const indices = g.inputs[1]!.shape
+      const count = indices.reduce((n, size) => n * size, 1)
+      // Indices first, so that every one of them adds a slice of its own.
+      const rank = shape.length - 1 + indices.length
+      const own = Array.from({ length: indices.length }, (_, i) => axis + i)
+      const others = Array.from({ length: rank }, (_, i) => i).filter((i) => !own.includes(i))
+      const first = axis === 0 ? g.dy() : build.op('Transpose', [g.dy()], { perm: [...own, ...others] })
+      const added = build.op(
+        'ScatterND',
+        [
+          build.op('ConstantOfShape', [build.ints([shape[axis]!, ...rest])], {
+            value: Tensor.of(g.inputs[0]!.dataType, [1], [0]),
+          }),
+          build.reshape(g.x(1), [count, 1]),
+          build.reshape(first, [count, ...rest]),
+        ],
+        { reduction: 'add' },
+      )
+      if (axis === 0) return added
+      const back = [...rest.keys()].map((i) => i + 1)
+      return build.op('Transpose', [added], { perm: back.toSpliced(axis, 0, 0) })
+    },
+    indices: null,
+  },
   samples: [
     `g (float32[N, 6, 8] x) => () <int64 i = {1}, int64[2] j = {0, -1}, int64[2, 2] k = {0, 1, 2, 3}> { a = Gather <axis = 1> (x, i) b = Gather <axis = 2> (x, j) c = Gather <axis = 1> (x, k) }`,
+  ],
+  gradientSamples: [
+    `g (float32[N, 6, 8] x, int64[4] d) => () <int64 i = {1}, int64[2] j = {0, -1}, int64[2, 2] k = {0, 1, 1, 3}> { a = Gather <axis = 1> (x, i) b = Gather <axis = 2> (x, j) c = Gather <axis = 1> (x, k) e = Gather <axis = -2> (x, d) f = Gather(x, d) }`,
   ],
 })
 
@@ -317,9 +368,32 @@ export const gatherNd = defineOp({
     if (!x?.shape || !indices?.shape || typeof tuple !== 'number') return [{ dataType: x?.dataType }]
     return [{ dataType: x.dataType, shape: [...indices.shape.slice(0, -1), ...x.shape.slice(batch + tuple)] }]
   },
-  gradient: null,
+  gradient: {
+    x: (g) => {
+      if (intAttribute(g.node, 'batch_dims')) return g.refuse('it has batch dimensions')
+      return g.build.op('ScatterND', [zerosLike(g, 0), g.x(1), g.dy()], { reduction: 'add' })
+    },
+    indices: null,
+  },
   samples: [`g (float32[3, 2, 4] x) => () <int64[5, 1, 2] i = fill(1)> { a = GatherND(x, i) }`],
+  gradientSamples: [
+    `g (float32[3, 2, 4] x) => () <int64[3, 1, 2] i = {0, 1, 2, 0, 0, 1}> { a = GatherND(x, i) }`,
+  ],
 })
+
+const scatterAxis = ({ node }: GradientContext) =>
+  node.opType === 'ScatterND' ? {} : { axis: intAttribute(node, 'axis') ?? 0 }
+
+/** dy with `updates` in place of the elements that the node replaces. */
+const scattered = (g: GradientContext, updates: string): string =>
+  g.build.op(g.node.opType, [g.dy(), g.x(1), updates], scatterAxis(g))
+
+/** Whether the node adds to elements rather than replaces them. */
+function scatterAdds(g: GradientContext): boolean {
+  const reduction = stringAttribute(g.node, 'reduction') ?? 'none'
+  if (reduction !== 'none' && reduction !== 'add') g.refuse(`it combines elements by '${reduction}'`)
+  return reduction === 'add'
+}
 
 /** A value with some of its elements replaced. */
 export const scatter = defineOp({
@@ -327,10 +401,27 @@ export const scatter = defineOp({
   inputs: ['x', 'indices', 'updates'],
   flow: { x: 'layout', indices: 'none', updates: 'layout' },
   inferTypes: ({ inputs: [x] }) => [{ dataType: x?.dataType, shape: x?.shape }],
-  gradient: null,
+  gradient: ({ opType }) =>
+    // Early models' Scatter is raised to ScatterElements.
+    opType === 'Scatter'
+      ? null
+      : {
+          x: (g) => (scatterAdds(g) ? g.dy() : scattered(g, zerosLike(g, 2))),
+          indices: null,
+          updates: (g) => {
+            scatterAdds(g)
+            const { axis } = scatterAxis(g)
+            return g.node.opType === 'ScatterND'
+              ? g.build.op('GatherND', [g.dy(), g.x(1)])
+              : g.build.op('GatherElements', [g.dy(), g.x(1)], { axis })
+          },
+        },
   samples: [
     `g (float32[3, 2] x) => () <int64[1, 2] i = {0, 1}, float32[1, 2] u = {5, 6}, int64[1, 1] k = {1}> { a = ScatterElements <axis = 0> (x, i, u) b = ScatterND(x, k, u) }`,
     `<opset_import: ["": 9]> g (float32[3, 2] x) => () <int64[1, 2] i = {0, 1}, float32[1, 2] u = {5, 6}> { a = Scatter(x, i, u) }`,
+  ],
+  gradientSamples: [
+    `g (float32[3, 2] x, float32[2, 2] u, float32[1, 2] v) => () <int64[2, 2] i = {0, 1, 2, 0}, int64[1, 1] k = {1}> { a = ScatterElements <axis = 0> (x, i, u) b = ScatterND(x, k, v) c = ScatterElements <axis = 0, reduction = "add"> (x, i, u) d = ScatterND <reduction = "add"> (x, k, v) }`,
   ],
 })
 
@@ -340,7 +431,15 @@ export const reverseSequence = defineOp({
   inputs: ['x', 'lengths'],
   flow: { x: 'layout', lengths: 'none' },
   inferTypes: ({ inputs: [x] }) => [{ dataType: x?.dataType, shape: x?.shape }],
-  gradient: null,
+  gradient: {
+    // Turned round once more.
+    x: (g) =>
+      g.build.op('ReverseSequence', [g.dy(), g.x(1)], {
+        time_axis: intAttribute(g.node, 'time_axis') ?? 0,
+        batch_axis: intAttribute(g.node, 'batch_axis') ?? 1,
+      }),
+    lengths: null,
+  },
   samples: [
     `g (float32[4, 2, 3] x) => () <int64[2] l = {4, 3}> { a = ReverseSequence <time_axis = 0, batch_axis = 1> (x, l) }`,
   ],
@@ -427,7 +526,18 @@ export const tile = defineOp({
     const repeats = inputs[1]?.contents
     return [x?.dims.every((dim, axis) => dim === 1 || repeats?.[axis] === 1) ? x : undefined]
   },
-  gradient: null,
+  gradient: {
+    x: (g) => {
+      const { shape } = g.inputs[0]!
+      const split = shape.flatMap((size, axis) => [g.outputs[0]!.shape[axis]! / size, size])
+      return g.build.reduceSum(
+        g.build.reshape(g.dy(), split),
+        [...shape.keys()].map((axis) => 2 * axis),
+        false,
+      )
+    },
+    repeats: null,
+  },
   samples: [`g (float32[N, 3] x) => () <int64[2] r = {1, 2}> { a = Tile(x, r) }`],
 })
 
@@ -458,29 +568,67 @@ export const pad = defineOp({
     if (!x || !shape || pads?.some((border, axis) => border !== 0 && x.dims[axis] !== 1)) return []
     return [x]
   },
-  gradient: null,
+  gradient: {
+    x: (g) => {
+      const { shape, dataType } = g.inputs[0]!
+      const pads = padsOf(asTypeContext(g), shape.length)
+      if (!pads) return g.refuse('its borders are computed while the model runs')
+      const mode = stringAttribute(g.node, 'mode') ?? 'constant'
+      const away = pads.map(({ before, after }) => ({ before: -before, after: -after }))
+      if (mode === 'constant') return bordered(g.build, g.dy(), away, g.scalar(0))
+      let result = { value: g.dy(), shape: g.outputs[0]!.shape }
+      for (const [axis, { before, after }] of pads.entries()) {
+        if (before === 0 && after === 0) continue
+        const size = shape[axis]!
+        const sources = Array.from({ length: before + size + after }, (_, i) =>
+          paddedFrom(mode, i - before, size),
+        )
+        result = throughMap(g.build, result, pickedFrom(axis, size, sources), dataType)
+      }
+      return result.value
+    },
+    pads: null,
+    value: null,
+    axes: null,
+  },
   samples: [
     `g (float32[N, 3, 4] x) => () <int64[6] p = {0, 1, 2, 0, 0, 3}> { a = Pad(x, p) }`,
     `<opset_import: ["": 9]> g (float32[N, 3, 4, 4] x) => () { a = Pad <pads = [0, 0, 1, 1, 0, 0, 1, 1], mode = "reflect"> (x) }`,
     `<opset_import: ["": 18]> g (float32[N, 3, 4] x) => () <int64[2] p = {1, 2}, int64[1] axes = {-1}> { a = Pad(x, p, _, axes) }`,
   ],
+  gradientSamples: [
+    `g (float32[N, 3, 4] x) => () <int64[6] p = {0, 1, 2, 0, 0, 3}, int64[6] m = {0, -1, 2, 0, 0, -3}, int64[6] c = {0, -1, 0, 0, 0, -2}, int64[6] w = {0, 2, 3, 0, 1, 2}> { a = Pad(x, p) b = Pad(x, m) h = Pad(x, c) d = Pad <mode = "reflect"> (x, w) e = Pad <mode = "edge"> (x, w) }`,
+    `<ir_version: 9, opset_import: ["": 19]> g (float32[N, 3, 4] x) => () <int64[2] p = {3, 2}, int64[1] axes = {-1}> { a = Pad <mode = "wrap"> (x, p, _, axes) b = Pad(x, p, _, axes) }`,
+  ],
 })
 
 /** What a Pad adds to each axis, before and after together. */
-function borders(
-  context: Parameters<typeof intsFrom>[0],
-  rank: number | undefined,
-): (number | undefined)[] | undefined {
+const borders = (context: TypeContext, rank: number | undefined): readonly number[] | undefined =>
+  rank === undefined ? undefined : padsOf(context, rank)?.map(({ before, after }) => before + after)
+
+/** What a Pad adds in front of and behind each axis. */
+function padsOf(context: TypeContext, rank: number): readonly Border[] | undefined {
   const { values } = intsFrom(context, 'pads', 1)
-  if (rank === undefined || !values) return undefined
+  if (!values) return undefined
   const axes = intsFrom(context, 'axes', 3)
   if (axes.given && !axes.values) return undefined
   const padded = axes.values ?? Array.from({ length: rank }, (_, axis) => axis)
-  const total = new Array<number | undefined>(rank).fill(0)
+  const pads = new Array<Border>(rank).fill({ before: 0, after: 0 })
   padded.forEach((axis, i) => {
-    total[axis < 0 ? axis + rank : axis] = values[i]! + values[i + padded.length]!
+    pads[axis < 0 ? axis + rank : axis] = { before: values[i]!, after: values[i + padded.length]! }
   })
-  return total
+  return pads
+}
+
+/** Which element stands at `i`, counted from the first of `size` elements, in a border that repeats them. */
+function paddedFrom(mode: string, i: number, size: number): number {
+  if (mode === 'edge') return Math.min(size - 1, Math.max(0, i))
+  if (mode === 'wrap') return ((i % size) + size) % size
+  if (size === 1) return 0
+  // Mirrored at the first and the last element, which are not repeated.
+  const period = 2 * (size - 1)
+  const at = ((i % period) + period) % period
+  return at < size ? at : period - at
 }
 
 /** Elements moved between channels and positions. */
@@ -499,11 +647,77 @@ export const depthToSpace = defineOp({
         : [n, typeof c === 'number' ? c * block * block : undefined, shrunk(h, block), shrunk(w, block)]
     return [{ dataType: x?.dataType, shape: x?.shape && shape }]
   },
-  gradient: null,
+  gradient: {
+    x: (g) => {
+      const { build, node } = g
+      const block = intAttribute(node, 'blocksize') ?? 1
+      if (node.opType === 'SpaceToDepth') return build.op('DepthToSpace', [g.dy()], { blocksize: block })
+      if (stringAttribute(node, 'mode') !== 'CRD')
+        return build.op('SpaceToDepth', [g.dy()], { blocksize: block })
+      const { shape } = g.inputs[0]!
+      const [n, c, h, w] = shape as [number, number, number, number]
+      const split = build.reshape(g.dy(), [n, c / (block * block), h, block, w, block])
+      return build.reshape(build.op('Transpose', [split], { perm: [0, 1, 3, 5, 2, 4] }), shape)
+    },
+  },
   samples: [
     `g (float32[N, 8, 4, 6] x) => () { a = DepthToSpace <blocksize = 2> (x) b = SpaceToDepth <blocksize = 2> (x) c = DepthToSpace <blocksize = 2, mode = "CRD"> (x) }`,
   ],
+  gradientSamples: [
+    `g (float32[N, 8, 4, 6] x) => () { a = DepthToSpace <blocksize = 2> (x) b = SpaceToDepth <blocksize = 2> (x) c = DepthToSpace <blocksize = 2, mode = "CRD"> (x) }`,
+  ],
 })
+
+/** What each axis that a Resize changes is made of. Coordinates as in the operator's description. */
+function resizeMaps(g: GradientContext): readonly SourceMap[] {
+  const { node, inputs } = g
+  const mode = stringAttribute(node, 'mode') ?? 'nearest'
+  const transformation = stringAttribute(node, 'coordinate_transformation_mode') ?? 'half_pixel'
+  if ((mode !== 'nearest' && mode !== 'linear') || intAttribute(node, 'antialias') === 1)
+    g.refuse(
+      `its mode is ${mode}${mode === 'linear' ? ' with antialiasing' : ''}, expected nearest or linear`,
+    )
+  const { shape } = inputs[0]!
+  const axes = intsAttribute(node, 'axes')?.map((axis) => (axis < 0 ? axis + shape.length : axis))
+  const scales = nonEmpty(inputs[2]?.contents)
+  return shape.flatMap((size, axis): SourceMap[] => {
+    const out = g.outputs[0]!.shape[axis]!
+    const stated = scales?.[axes ? axes.indexOf(axis) : axis]
+    const scale = typeof stated === 'number' ? stated : out / size
+    if (scale === 1 && out === size) return []
+    const from: Readonly<Record<string, (i: number) => number>> = {
+      half_pixel: (i) => (i + 0.5) / scale - 0.5,
+      half_pixel_symmetric: (i) => {
+        const adjusted = out / (scale * size)
+        return (size / 2) * (1 - adjusted) + (i + 0.5) / scale - 0.5
+      },
+      pytorch_half_pixel: (i) => (out > 1 ? (i + 0.5) / scale - 0.5 : 0),
+      align_corners: (i) => (out > 1 ? (i * (size - 1)) / (out - 1) : 0),
+      asymmetric: (i) => i / scale,
+    }
+    const source =
+      from[transformation] ?? g.refuse(`its coordinates are ${transformation}, which is not supported`)
+    const inside = (at: number) => Math.min(size - 1, Math.max(0, at))
+    const nearest = stringAttribute(node, 'nearest_mode') ?? 'round_prefer_floor'
+    const sources = Array.from({ length: out }, (_, i) => {
+      const at = source(i)
+      if (mode === 'nearest') return [{ at: inside(roundedBy(nearest, at)), weight: 1 }]
+      const low = Math.floor(inside(at))
+      const share = inside(at) - low
+      return [
+        { at: low, weight: 1 - share },
+        { at: inside(low + 1), weight: share },
+      ]
+    })
+    return [{ axis, size, sources }]
+  })
+}
+
+function roundedBy(mode: string, at: number): number {
+  if (mode === 'floor') return Math.floor(at)
+  if (mode === 'ceil') return Math.ceil(at)
+  return mode === 'round_prefer_ceil' ? Math.floor(at + 0.5) : Math.ceil(at - 0.5)
+}
 
 /** Positions resampled: sizes grow or shrink by scales or to given sizes. */
 export const resize = defineOp({
@@ -542,11 +756,24 @@ export const resize = defineOp({
     // Copies of neighbours have the moments of what they copy; interpolation averages them.
     return [x && mode === 'nearest' && x.dims.every((dim, axis) => axis < 2 || dim === 1) ? x : undefined]
   },
-  gradient: null,
+  gradient: {
+    x: (g) => {
+      const { shape, dataType } = g.inputs[0]!
+      let result = { value: g.dy(), shape: g.outputs[0]!.shape }
+      for (const map of resizeMaps(g)) result = throughMap(g.build, result, map, dataType)
+      if (result.shape.some((size, axis) => size !== shape[axis])) g.refuse('its sizes are not known')
+      return result.value
+    },
+    '...settings': null,
+  },
   samples: [
     `g (float32[N, 3, 4, 6] x) => () <float32[4] s = {1, 1, 2, 2}, int64[4] z = {1, 3, 8, 9}, float32[4] t = {1, 1, 0.5, 1.5}> { a = Resize <mode = "nearest"> (x, _, s) c = Resize <mode = "linear"> (x, _, t) }`,
     `<opset_import: ["": 9]> g (float32[N, 3, 4, 6] x) => () <float32[4] s = {1, 1, 2, 2}> { a = Upsample(x, s) }`,
     `<opset_import: ["": 18]> g (float32[N, 3, 4, 6] x) => () <int64[2] z = {8, 9}> { a = Resize <axes = [2, 3]> (x, _, _, z) }`,
+  ],
+  gradientSamples: [
+    `g (float32[N, 3, 4, 6] x) => () <float32[4] s = {1, 1, 2, 2}, float32[4] t = {1, 1, 0.5, 1.5}, int64[4] z = {3, 3, 7, 9}> { a = Resize <mode = "nearest"> (x, _, s) b = Resize <mode = "nearest", coordinate_transformation_mode = "asymmetric", nearest_mode = "floor"> (x, _, t) c = Resize <mode = "linear"> (x, _, t) d = Resize <mode = "linear", coordinate_transformation_mode = "align_corners"> (x, _, _, z) e = Resize <mode = "nearest", coordinate_transformation_mode = "pytorch_half_pixel", nearest_mode = "round_prefer_ceil"> (x, _, _, z) f = Resize <mode = "nearest", coordinate_transformation_mode = "align_corners", nearest_mode = "ceil"> (x, _, _, z) }`,
+    `<ir_version: 9, opset_import: ["": 19]> g (float32[N, 3, 4, 6] x) => () <int64[2] z = {7, 9}> { a = Resize <axes = [2, 3], coordinate_transformation_mode = "half_pixel_symmetric"> (x, _, _, z) }`,
   ],
 })
 

@@ -78,6 +78,10 @@ export const gemm = defineOp({
     `g (float32[N, 5] x) => () <float32[5, 3] w = uniform(-1, 1, 1), float32[3, 5] v = uniform(-1, 1, 2), float32[3] b = fill(1)> { a = Gemm(x, w, b) c = Gemm <transB = 1, alpha = 0.5> (x, v) }`,
     `g (float32[5, 2] x) => () <float32[5, 3] w = uniform(-1, 1, 1)> { a = Gemm <transA = 1> (x, w) }`,
   ],
+  gradientSamples: [
+    `g (float32[N, 5] x) => () <float32[5, 3] w = uniform(-1, 1, 1), float32[3, 5] v = uniform(-1, 1, 2), float32[3] b = fill(1), float32[3, 1] c = uniform(-1, 1, 3), float32 d = {0.5}> { a = Gemm(x, w, b) e = Gemm <transB = 1, alpha = 0.5, beta = 2.0> (x, v, c) f = Gemm(x, w, d) }`,
+    `g (float32[5, N] x) => () <float32[5, 3] w = uniform(-1, 1, 1), float32[3, 5] v = uniform(-1, 1, 2)> { a = Gemm <transA = 1> (x, w) b = Gemm <transA = 1, transB = 1, alpha = 2.0> (x, v) }`,
+  ],
 })
 
 /** The last axis of a spread times a stored matrix (inputs x outputs, or transposed). */
@@ -176,6 +180,9 @@ export const matMul = defineOp({
   samples: [
     `g (float32[N, 4, 5] x, float32[N, 5, 2] y, float32[5] v) => () <float32[5, 3] w = uniform(-1, 1, 1)> { a = MatMul(x, w) b = MatMul(x, y) c = MatMul(x, v) d = MatMul(v, w) }`,
   ],
+  gradientSamples: [
+    `g (float32[N, 4, 5] x, float32[N, 5, 2] y, float32[5] v, float32[2, 1, 4, 5] p, float32[1, 3, 5, 2] q) => () <float32[5, 3] w = uniform(-1, 1, 1)> { a = MatMul(x, w) b = MatMul(x, y) c = MatMul(x, v) d = MatMul(v, w) e = MatMul(p, q) f = MatMul(v, y) h = MatMul(v, v) }`,
+  ],
 })
 
 /** alpha A B with the last two axes transposed where the attributes say so, fused by ONNX Runtime. */
@@ -270,8 +277,27 @@ export const einsum = defineOp({
         .join('')
     return [{ dataType, shape: [...output].map((letter) => sizes.get(letter)) }]
   },
-  gradient: null,
+  gradient: {
+    // The sum over all terms but the input's own, with the result in its place.
+    '...x': (g, i) => {
+      const equation = stringAttribute(g.node, 'equation')!.replaceAll(' ', '')
+      const [left, right] = equation.split('->') as [string, string | undefined]
+      const terms = left.split(',')
+      const own = terms[i]!
+      const others = terms.toSpliced(i, 1)
+      const given = [right ?? '', ...others]
+      const isPlain = right !== undefined && terms.every((term) => new Set(term).size === term.length)
+      if (!isPlain || equation.includes('.') || [...own].some((letter) => !given.join().includes(letter)))
+        return g.refuse(`its equation is '${equation}', which no plain Einsum gives the gradient of`)
+      return g.build.op('Einsum', [g.dy(), ...g.node.inputs.toSpliced(i, 1)], {
+        equation: `${given.join(',')}->${own}`,
+      })
+    },
+  },
   samples: [
     `g (float32[N, 4, 5] x, float32[N, 5, 2] y) => () { a = Einsum <equation = "bij,bjk->bik"> (x, y) b = Einsum <equation = "bij->bji"> (x) c = Einsum <equation = "bij, bjk"> (x, y) }`,
+  ],
+  gradientSamples: [
+    `g (float32[N, 4, 5] x, float32[N, 5, 2] y) => () { a = Einsum <equation = "bij,bjk->bik"> (x, y) b = Einsum <equation = "bij->bji"> (x) c = Einsum <equation = "bij,bjk->ki"> (x, y) }`,
   ],
 })

@@ -2,6 +2,7 @@ import { type Dim, intAttribute } from '../ir/model.ts'
 import { batchNormGradient } from './batch-norm-gradient.ts'
 import { defineOp, type Known } from './define-op.ts'
 import { isQuiet, quiet } from './moments/spread.ts'
+import { groupNormGradient, layerNormGradient } from './sample-norm-gradient.ts'
 import { axisOf, broadcastShapes, type Shape, sameAsInput } from './shapes.ts'
 
 const vector = (channels: Dim): Shape => [channels]
@@ -37,25 +38,38 @@ export const batchNormalization = defineOp({
   ],
 })
 
-/** Normalisation of every sample's channels, groups of channels, or last axes by their own moments. */
-export const sampleNormalization = defineOp({
-  opType: [
-    'InstanceNormalization',
-    'GroupNormalization',
-    'LpNormalization',
-    'MeanVarianceNormalization',
-    'LRN',
-    'RMSNormalization',
-  ],
+/** Normalisation of every sample's channels or groups of channels by their own moments. */
+export const channelNormalization = defineOp({
+  opType: ['InstanceNormalization', 'GroupNormalization'],
   role: 'norm',
   inputs: ['x', 'scale', 'shift'],
   flow: { x: 'nonlinear', scale: 'nonlinear', shift: 'nonlinear' },
   inferTypes: sameAsInput,
   moments: ({ spreads: [x] }) => [x && isQuiet(x) ? quiet(x.dims.length) : undefined],
+  gradient: groupNormGradient,
+  samples: [
+    `g (float32[N, 4, 4, 4] x) => () <float32[4] one = fill(1), float32[4] zero = fill(0)> { a = InstanceNormalization(x, one, zero) }`,
+    `<opset_import: ["": 21]> g (float32[N, 4, 4, 4] x) => () <float32[4] one = fill(1), float32[4] zero = fill(0)> { a = GroupNormalization <num_groups = 2> (x, one, zero) }`,
+  ],
+  gradientSamples: [
+    `g (float32[N, 4, 4, 5] x) => () <float32[4] s = uniform(-2, 2, 1), float32[4] b = uniform(-1, 1, 2)> { a = InstanceNormalization <epsilon = 1e-2> (x, s, b) }`,
+    `g (float32[N, 4, 7] x) => () <float32[4] s = uniform(-2, 2, 1), float32[4] b = uniform(-1, 1, 2)> { a = InstanceNormalization(x, s, b) }`,
+    `<opset_import: ["": 18]> g (float32[N, 4, 4, 3] x) => () <float32[2] s = uniform(-2, 2, 1), float32[2] b = uniform(-1, 1, 2)> { a = GroupNormalization <num_groups = 2> (x, s, b) }`,
+    `<opset_import: ["": 21]> g (float32[N, 4, 4, 3] x) => () <float32[4] s = uniform(-2, 2, 1), float32[4] b = uniform(-1, 1, 2)> { a = GroupNormalization <num_groups = 2, epsilon = 1e-2, stash_type = 11> (x, s, b) }`,
+  ],
+})
+
+/** Other normalisations of every sample, or of the neighbourhood of every element. */
+export const sampleNormalization = defineOp({
+  opType: ['LpNormalization', 'MeanVarianceNormalization', 'LRN', 'RMSNormalization'],
+  role: 'norm',
+  inputs: ['x', 'scale'],
+  flow: { x: 'nonlinear', scale: 'nonlinear' },
+  inferTypes: sameAsInput,
+  moments: ({ spreads: [x] }) => [x && isQuiet(x) ? quiet(x.dims.length) : undefined],
   gradient: null,
   samples: [
-    `g (float32[N, 4, 4, 4] x) => () <float32[4] one = fill(1), float32[4] zero = fill(0)> { a = InstanceNormalization(x, one, zero) b = LpNormalization(x) c = MeanVarianceNormalization(x) d = LRN <size = 3> (x) }`,
-    `<opset_import: ["": 21]> g (float32[N, 4, 4, 4] x) => () <float32[4] one = fill(1), float32[4] zero = fill(0)> { a = GroupNormalization <num_groups = 2> (x, one, zero) }`,
+    `g (float32[N, 4, 4, 4] x) => () { b = LpNormalization(x) c = MeanVarianceNormalization(x) d = LRN <size = 3> (x) }`,
     `<opset_import: ["": 23]> g (float32[N, 4] x) => () <float32[4] one = fill(1)> { a = RMSNormalization(x, one) }`,
   ],
 })
@@ -76,9 +90,12 @@ export const layerNormalization = defineOp({
     return node.outputs.map((_, i) => (i === 0 ? { dataType: x?.dataType, shape } : moments))
   },
   moments: ({ spreads: [x] }) => [x && isQuiet(x) ? quiet(x.dims.length) : undefined],
-  gradient: null,
+  gradient: layerNormGradient,
   samples: [
     `g (float32[N, 4, 8] x) => () <float32[8] one = fill(1), float32[8] zero = fill(0)> { a, m, s = LayerNormalization(x, one, zero) }`,
+  ],
+  gradientSamples: [
+    `g (float32[N, 4, 8] x) => () <float32[8] one = uniform(-2, 2, 1), float32[8] zero = uniform(-1, 1, 2), float32[4, 8] two = uniform(-2, 2, 3)> { a = LayerNormalization(x, one, zero) b = LayerNormalization <axis = 1, epsilon = 1e-2> (x, two) }`,
   ],
 })
 

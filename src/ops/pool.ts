@@ -5,6 +5,7 @@ import { maximum } from './moments/functions.ts'
 import { along } from './moments/layout.ts'
 import type { Spread } from './moments/spread.ts'
 import { perEntry } from './moments/sums.ts'
+import { averagePoolGradient, globalMaxPoolGradient, maxPoolGradient } from './pool-gradient.ts'
 import { insideShares, kernelOf, outputSizes, windowOf } from './window.ts'
 
 function inferPool({ node, inputs: [x] }: TypeContext): readonly Known[] {
@@ -41,9 +42,15 @@ export const averagePool = defineOp({
     const [first, second] = counted ? [inside / taps, inside / taps ** 2] : [1, 1 / inside]
     return [perEntry(along(x, 1), first, second, assume)]
   },
-  gradient: null,
+  gradient: { x: averagePoolGradient },
   samples: [
     `g (float32[N, 3, 9, 8] x) => () { a = AveragePool <kernel_shape = [2, 2], strides = [2, 2]> (x) b = AveragePool <kernel_shape = [3, 3], pads = [1, 1, 1, 1], strides = [2, 2], ceil_mode = 1> (x) c = AveragePool <kernel_shape = [3, 3], auto_pad = "SAME_UPPER"> (x) }`,
+  ],
+  gradientSamples: [
+    `g (float32[N, 3, 9, 8] x) => () { a = AveragePool <kernel_shape = [3, 2], strides = [3, 2]> (x) b = AveragePool <kernel_shape = [3, 3], pads = [1, 1, 1, 1], strides = [2, 2], ceil_mode = 1> (x) c = AveragePool <kernel_shape = [3, 3], auto_pad = "SAME_UPPER"> (x) d = AveragePool <kernel_shape = [3, 2], pads = [1, 0, 0, 1], strides = [2, 3], count_include_pad = 1> (x) e = AveragePool <kernel_shape = [2, 2], strides = [2, 2]> (x) f = AveragePool <kernel_shape = [2, 3], strides = [2, 2], pads = [0, 1, 0, 1], count_include_pad = 1, ceil_mode = 1> (x) }`,
+    `g (float32[N, 3, 9] x) => () { a = AveragePool <kernel_shape = [4], strides = [3]> (x) }`,
+    `g (float32[2, 2, 4, 5, 6] x) => () { a = AveragePool <kernel_shape = [2, 2, 3], strides = [2, 1, 2], pads = [0, 1, 1, 0, 1, 1]> (x) }`,
+    `<ir_version: 9, opset_import: ["": 19]> g (float32[N, 3, 9, 8] x) => () { a = AveragePool <kernel_shape = [3, 2], dilations = [2, 3], pads = [1, 1, 1, 1]> (x) }`,
   ],
 })
 
@@ -68,10 +75,15 @@ export const maxPool = defineOp({
       context,
       kernelOf(context.node)?.reduce((n, k) => n * k, 1),
     ),
-  gradient: null,
+  gradient: { x: maxPoolGradient },
   samples: [
     `g (float32[N, 3, 9, 8] x) => () { a = MaxPool <kernel_shape = [2, 2], strides = [2, 2]> (x) b, i = MaxPool <kernel_shape = [3, 3], pads = [1, 1, 1, 1], strides = [2, 2], ceil_mode = 1> (x) c = MaxPool <kernel_shape = [3, 3], dilations = [2, 2]> (x) }`,
     `g (float32[N, 3, 9] x) => () { a = MaxPool <kernel_shape = [2], strides = [2], auto_pad = "SAME_UPPER"> (x) }`,
+  ],
+  gradientSamples: [
+    `g (float32[N, 3, 9, 8] x) => () { a = MaxPool <kernel_shape = [2, 2], strides = [2, 2]> (x) b, i = MaxPool <kernel_shape = [3, 3], pads = [1, 1, 1, 1], strides = [2, 2], ceil_mode = 1> (x) c = MaxPool <kernel_shape = [3, 3], dilations = [2, 2]> (x) d = MaxPool <kernel_shape = [2, 3], strides = [3, 4], pads = [1, 1, 0, 1]> (x) }`,
+    `g (float32[N, 3, 9] x) => () { a = MaxPool <kernel_shape = [2], strides = [2], auto_pad = "SAME_UPPER"> (x) }`,
+    `g (float32[2, 2, 4, 5, 6] x) => () { a = MaxPool <kernel_shape = [2, 2, 3], strides = [2, 1, 2]> (x) }`,
   ],
 })
 
@@ -130,6 +142,7 @@ export const globalPool = defineOp({
       (sizes as number[]).reduce((n, d) => n * d, 1),
     )
   },
-  gradient: null,
+  gradient: ({ opType }) => (opType === 'GlobalMaxPool' ? { x: globalMaxPoolGradient } : null),
   samples: [`g (float32[N, 3, 4, 4] x) => () { a = GlobalMaxPool(x) b = GlobalLpPool(x) }`],
+  gradientSamples: [`g (float32[N, 3, 4, 4] x) => () { a = GlobalMaxPool(x) }`],
 })

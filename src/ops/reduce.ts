@@ -1,7 +1,14 @@
 import { intAttribute } from '../ir/model.ts'
 import { elementCount } from '../ir/tensor.ts'
 import { defineOp, type Known, type TypeContext } from './define-op.ts'
-import type { GradientContext } from './gradient.ts'
+import {
+  asNumber,
+  asTypeContext,
+  type GradientContext,
+  sharedByExtremes,
+  signOf,
+  zerosLike,
+} from './gradient.ts'
 import { renamed } from './moments/layout.ts'
 import { type Assume, collapsed, type Spread } from './moments/spread.ts'
 import { perEntry } from './moments/sums.ts'
@@ -46,11 +53,7 @@ function inferReduce(context: TypeContext): readonly Known[] {
 
 /** The axes that a node reduces. */
 function axesReduced(g: GradientContext): readonly number[] {
-  const { node, inputs } = g
-  const axes = reducedAxes(
-    { node, inputs, opset: g.build.opset, inferGraph: () => [] },
-    inputs[0]!.shape.length,
-  )
+  const axes = reducedAxes(asTypeContext(g), g.inputs[0]!.shape.length)
   return axes ?? g.refuse('its axes are computed while the model runs')
 }
 
@@ -121,6 +124,19 @@ export const reduceLinear = defineOp({
   ],
 })
 
+/** For every element the product of the others that ReduceProd multiplies it with. */
+function productOfOthers(g: GradientContext): string {
+  const { build } = g
+  const { div, sub } = build
+  const axes = axesReduced(g)
+  const isZero = build.op('Equal', [g.x(), g.scalar(0)])
+  const zero = asNumber(g, isZero)
+  const otherZeros = sub(build.reduceSum(zero, axes), zero)
+  const nonZero = build.op('Where', [isZero, g.scalar(1), g.x()])
+  const others = div(build.reduce('ReduceProd', nonZero, axes), nonZero)
+  return build.op('Where', [build.op('Equal', [otherZeros, g.scalar(0)]), others, g.scalar(0)])
+}
+
 /** Other reductions over axes. */
 export const reduce = defineOp({
   opType: [
@@ -136,10 +152,41 @@ export const reduce = defineOp({
   inputs: ['x', 'axes'],
   flow: { x: 'nonlinear', axes: 'none' },
   inferTypes: inferReduce,
-  gradient: null,
+  gradient: {
+    x: (g) => {
+      const { build } = g
+      const { mul, div, sub } = build
+      const x = g.x()
+      const dy = withKeptAxes(g, g.dy())
+      const y = () => withKeptAxes(g, g.y())
+      switch (g.node.opType) {
+        case 'ReduceMax':
+        case 'ReduceMin':
+          return sharedByExtremes(g, { value: dy, extreme: y(), axes: axesReduced(g) })
+        case 'ReduceL1':
+          return mul(dy, signOf(g, x))
+        case 'ReduceL2':
+          // A norm of 0 is that of zeros, to which nothing flows back.
+          return mul(x, div(dy, build.op('Max', [y(), g.scalar(1e-37)])))
+        case 'ReduceSumSquare':
+          return mul(x, mul(dy, g.scalar(2)))
+        case 'ReduceLogSum':
+          return div(dy, build.op('Exp', [y()]))
+        case 'ReduceLogSumExp':
+          return mul(dy, build.op('Exp', [sub(x, y())]))
+        default:
+          return mul(dy, productOfOthers(g))
+      }
+    },
+    axes: null,
+  },
   samples: [
     `g (float32[N, 3, 4, 5] x) => () { a = ReduceMax <axes = [2, 3]> (x) b = ReduceMin <axes = [1], keepdims = 0> (x) c = ReduceL2 <axes = [1]> (x) d = ReduceProd(x) e = ReduceLogSumExp <axes = [1]> (x) f = ReduceSumSquare <axes = [1]> (x) h = ReduceL1 <axes = [1]> (x) i = ReduceLogSum <axes = [1]> (x) }`,
     `<opset_import: ["": 18]> g (float32[N, 3, 4, 5] x) => () <int64[1] axes = {1}> { a = ReduceMax(x, axes) }`,
+  ],
+  gradientSamples: [
+    `g (float32[N, 3, 4] x, float32[2, 2] v) => () <float32[3, 2] z = {1, 2, 0, 3, 0, 0}> { a = ReduceMax <axes = [2, 1]> (x) b = ReduceMin <axes = [1], keepdims = 0> (x) c = ReduceL2 <axes = [1]> (x) d = ReduceProd <keepdims = 0> (v) e = ReduceLogSumExp <axes = [1]> (x) f = ReduceSumSquare <axes = [1]> (x) h = ReduceL1 <axes = [-1], keepdims = 0> (x) p = Exp(x) i = ReduceLogSum <axes = [1]> (p) j = ReduceProd <axes = [1]> (z) }`,
+    `<opset_import: ["": 18]> g (float32[N, 3, 4, 5] x) => () <int64[1] axes = {1}> { a = ReduceMax(x, axes) b = ReduceSumSquare(x, axes) }`,
   ],
 })
 
@@ -177,7 +224,13 @@ export const topK = defineOp({
       { dataType: 'int64', shape: out },
     ]
   },
-  gradient: null,
+  gradient: {
+    x: (g) =>
+      g.build.op('ScatterElements', [zerosLike(g, 0), g.y(1), g.dy()], {
+        axis: intAttribute(g.node, 'axis') ?? -1,
+      }),
+    k: null,
+  },
   samples: [`g (float32[N, 5] x) => () <int64[1] k = {2}> { a, i = TopK(x, k) }`],
 })
 
@@ -187,6 +240,14 @@ export const cumSum = defineOp({
   inputs: ['x', 'axis'],
   flow: { x: 'linear', axis: 'none' },
   inferTypes: ({ inputs: [x] }) => [{ dataType: x?.dataType, shape: x?.shape }],
-  gradient: null,
+  gradient: {
+    // Sums that run the other way.
+    x: (g) =>
+      g.build.op('CumSum', [g.dy(), g.x(1)], {
+        exclusive: intAttribute(g.node, 'exclusive') ?? 0,
+        reverse: intAttribute(g.node, 'reverse') === 1 ? 0 : 1,
+      }),
+    axis: null,
+  },
   samples: [`g (float32[N, 5] x) => () <int64 axis = {1}> { a = CumSum(x, axis) }`],
 })

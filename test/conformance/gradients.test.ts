@@ -178,3 +178,12 @@ describe('gradients are central differences', () => {
       })
     }
 })
+
+test('every operator that has a gradient is used in a sample of it', () => {
+  for (const op of ops)
+    for (const opType of op.opTypes) {
+      if (!isTrainable({ ...op, opTypes: [opType] })) continue
+      const used = op.gradientSamples.some((sample) => new RegExp(`\\b${opType}\\b`).test(sample))
+      expect({ opType, used }).toEqual({ opType, used: true })
+    }
+})
