@@ -756,16 +756,20 @@ export const resize = defineOp({
     // Copies of neighbours have the moments of what they copy; interpolation averages them.
     return [x && mode === 'nearest' && x.dims.every((dim, axis) => axis < 2 || dim === 1) ? x : undefined]
   },
-  gradient: {
-    x: (g) => {
-      const { shape, dataType } = g.inputs[0]!
-      let result = { value: g.dy(), shape: g.outputs[0]!.shape }
-      for (const map of resizeMaps(g)) result = throughMap(g.build, result, map, dataType)
-      if (result.shape.some((size, axis) => size !== shape[axis])) g.refuse('its sizes are not known')
-      return result.value
-    },
-    '...settings': null,
-  },
+  gradient: ({ opType }) =>
+    // Early models' Upsample is raised to Resize.
+    opType === 'Upsample'
+      ? null
+      : {
+          x: (g) => {
+            const { shape, dataType } = g.inputs[0]!
+            let result = { value: g.dy(), shape: g.outputs[0]!.shape }
+            for (const map of resizeMaps(g)) result = throughMap(g.build, result, map, dataType)
+            if (result.shape.some((size, axis) => size !== shape[axis])) g.refuse('its sizes are not known')
+            return result.value
+          },
+          '...settings': null,
+        },
   samples: [
     `g (float32[N, 3, 4, 6] x) => () <float32[4] s = {1, 1, 2, 2}, int64[4] z = {1, 3, 8, 9}, float32[4] t = {1, 1, 0.5, 1.5}> { a = Resize <mode = "nearest"> (x, _, s) c = Resize <mode = "linear"> (x, _, t) }`,
     `<opset_import: ["": 9]> g (float32[N, 3, 4, 6] x) => () <float32[4] s = {1, 1, 2, 2}> { a = Upsample(x, s) }`,
