@@ -90,7 +90,7 @@ export const settings: { readonly [Name in SettingName]: Setting<Settings[Name]>
   samples: {
     kind: number({ whole: 1 }),
     flag: '--samples <count>',
-    about: 'use at most so many samples',
+    about: 'use at most so many samples, taken evenly from all over the data',
     standard: 'all',
   },
   batchSize: {

@@ -1,8 +1,10 @@
 import { factsOf } from '../analysis/index.ts'
 import { type AdaptedDataset, adapt } from '../data/adapt.ts'
+import { fairPart } from '../data/fair-part.ts'
 import { openDataset } from '../data/open.ts'
 import { UserError } from '../ir/errors.ts'
 import type { Model } from '../ir/model.ts'
+import { defaultModeSamples } from '../measure/measure.ts'
 import type { Files } from '../platform/files.ts'
 import { toMode } from '../rewrite/modes/mode.ts'
 import type { DataOptions } from './options.ts'
@@ -26,7 +28,11 @@ export interface Data {
 }
 
 /** The data that the options name, in the form that the model takes. */
-export async function dataFor(model: Model, options: DataOptions, files: Files): Promise<Data> {
+export async function dataFor(
+  model: Model,
+  options: DataOptions & { readonly modeSamples?: number },
+  files: Files,
+): Promise<Data> {
   if (factsOf(model).norms.length === 0)
     throw new UserError(
       'the model has no BatchNormalization with running statistics: nothing to measure; if it was exported for inference, they were folded away: export it in training mode (see the README)',
@@ -39,8 +45,9 @@ export async function dataFor(model: Model, options: DataOptions, files: Files):
         throw new UserError(`input '${name}' of the model is no tensor; varshift cannot feed it`)
       return { name, dataType: type.dataType, shape: type.shape }
     })
-  const dataset =
+  const whole =
     typeof options.data === 'string' ? await openDataset(options.data, files, options) : options.data
+  const dataset = fairPart(whole, options.samples ?? whole.size)
   const elements = Math.max(
     ...dataset.fields.map(({ sampleShape }) => sampleShape.reduce((n, d) => n * d, 1)),
   )
@@ -49,6 +56,7 @@ export async function dataFor(model: Model, options: DataOptions, files: Files):
   const samples = Math.min(batches.size, options.samples ?? batches.size)
   const most = Math.min(512, Math.max(64, Math.floor(calibrationElements / elements)))
   const batchSize = Math.ceil(samples / Math.ceil(samples / most))
-  const trainingBatches = adapt(dataset, wanted, { batchSize: Math.min(trainingBatch, most), ...options })
+  const inModes = fairPart(whole, Math.min(dataset.size, options.modeSamples || defaultModeSamples))
+  const trainingBatches = adapt(inModes, wanted, { batchSize: Math.min(trainingBatch, most), ...options })
   return { batches, trainingBatches, largeBatches: adapt(dataset, wanted, { ...options, batchSize }) }
 }

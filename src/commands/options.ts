@@ -20,7 +20,7 @@ export interface CheckOptions {
 export interface DataOptions extends AdaptOptions, OpenOptions {
   /** A dataset, or where to find one: a file, a folder, or `shapes:...` (see openDataset). */
   readonly data: string | Dataset
-  /** Use at most so many samples. */
+  /** Use at most so many samples, evenly spaced over the data (see fairPart). */
   readonly samples?: number
 }
 

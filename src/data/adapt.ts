@@ -74,6 +74,7 @@ export function adapt(
     fields: feeds.map(({ field }) => field),
     labelled: dataset.labelled,
     ...(dataset.classNames && { classNames: dataset.classNames }),
+    ...(dataset.available !== undefined && { available: dataset.available }),
     batchSize,
     fixedBatch: fixedSize !== undefined,
     notes,
@@ -82,8 +83,10 @@ export function adapt(
       for await (const batch of dataset.batches({ ...range, batchSize })) {
         if (fixedSize !== undefined && batch.size < fixedSize) return
         const inputs = new Map<string, Tensor>()
+        const start = at
+        const numberOf = (i: number) => batch.numbers?.[i] ?? start + i
         for (const { field, from, convert } of feeds)
-          inputs.set(field.name, convert(batch.inputs.get(from)!, at))
+          inputs.set(field.name, convert(batch.inputs.get(from)!, numberOf))
         yield { ...batch, inputs }
         at += batch.size
       }

@@ -102,6 +102,7 @@ export async function openCifar(
     size,
     fields: [{ name: 'x', dataType: 'uint8', sampleShape: [3, 32, 32], layout: 'NCHW' }],
     labelled: true,
+    seekable: parts.every(({ source }) => source.random !== undefined),
     ...(kind === 'cifar10' && { classNames: cifar10Names }),
     async *batches(options) {
       const rows = new RowsOfParts(parts, rowBytes)

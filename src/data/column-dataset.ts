@@ -33,6 +33,7 @@ export function columnDataset(
       ...(layout && { layout }),
     })),
     labelled: labels !== undefined,
+    seekable: [...columns, ...(labels ? [labels] : [])].every(({ seekable }) => seekable),
     ...(classNames && { classNames }),
     async *batches(options) {
       const readers: RowReader[] = []
@@ -65,6 +66,7 @@ export function withLabels(dataset: Dataset, labels: Column): Dataset {
   return {
     ...dataset,
     labelled: true,
+    seekable: dataset.seekable === true && labels.seekable,
     async *batches(options) {
       let reader: RowReader | undefined
       let at = options.start ?? 0

@@ -10,6 +10,8 @@ export interface Column extends Field {
   readonly where: string
   /** Number of samples. */
   readonly size: number
+  /** Whether `rows` can begin anywhere at no cost. */
+  readonly seekable: boolean
   /** Reads on from sample `from`. */
   rows(from: number): Promise<RowReader>
 }
@@ -114,7 +116,15 @@ export function arrayColumn(source: ByteSource, name: string, where: string, for
   }
 
   const isColumnMajor = fortranOrder && shape.length > 1
-  return { name, where, size, dataType, sampleShape, rows: isColumnMajor ? rowsOfColumnMajor : rowsInOrder }
+  return {
+    name,
+    where,
+    size,
+    dataType,
+    sampleShape,
+    seekable: source.random !== undefined && !isColumnMajor,
+    rows: isColumnMajor ? rowsOfColumnMajor : rowsInOrder,
+  }
 }
 
 async function randomAccess(source: ByteSource, sizeBytes: number): Promise<RandomAccess> {
@@ -157,6 +167,7 @@ export function memoryColumn(name: string, where: string, values: Int32Array): C
     name,
     where,
     size: values.length,
+    seekable: true,
     dataType: 'int32',
     sampleShape: [],
     async rows(from) {

@@ -18,7 +18,7 @@ const convert = (tensor: Tensor, to: DataType, options: Partial<Conversion> = {}
     mean: undefined,
     std: undefined,
     ...options,
-  })(tensor, start)
+  })(tensor, (i) => start + i)
 }
 
 test('whole numbers survive every pair of types', () => {

@@ -11,8 +11,8 @@ import {
   Tensor,
 } from '../ir/tensor.ts'
 
-/** Converts a batch whose first sample is number `start` of its dataset. */
-export type Convert = (batch: Tensor, start: number) => Tensor
+/** Converts a batch whose sample i is number `numberOf(i)` of its dataset. */
+export type Convert = (batch: Tensor, numberOf: (i: number) => number) => Tensor
 
 export interface Conversion {
   /** For messages: where the values come from, and which input of the model they are for. */
@@ -96,8 +96,8 @@ export function converter(conversion: Conversion): Convert {
     return (plain - means[channel]!) / stds[channel]!
   }
   const fits = fitsTo(to)
-  const refuse = (value: number, element: number, start: number): UserError => {
-    const sample = start + Math.floor(element / length)
+  const refuse = (value: number, element: number, numberOf: (i: number) => number): UserError => {
+    const sample = numberOf(Math.floor(element / length))
     if (!Number.isFinite(value))
       return new UserError(
         `${where} holds ${Number.isNaN(value) ? 'NaN' : value} in sample ${sample}, expected finite numbers; ` +
@@ -110,11 +110,11 @@ export function converter(conversion: Conversion): Convert {
   }
 
   if (from === to && !isScaled && !order) {
-    return (batch, start) => {
+    return (batch, numberOf) => {
       if (isFloat(to)) {
         const values = numbersOf(batch)
         for (let i = 0; i < values.length; i++)
-          if (!Number.isFinite(values[i]!)) throw refuse(values[i]!, i, start)
+          if (!Number.isFinite(values[i]!)) throw refuse(values[i]!, i, numberOf)
       }
       return new Tensor(to, [batch.dims[0]!, ...shape], batch.bytes)
     }
@@ -123,7 +123,7 @@ export function converter(conversion: Conversion): Convert {
   // Bytes take 256 values a channel: what becomes of each is worked out once.
   const table = from === 'uint8' && isFloat(to) ? byteTable(to, channels, scaled, fits) : undefined
 
-  return (batch, start) => {
+  return (batch, numberOf) => {
     const count = batch.dims[0]!
     const values = numbersOf(batch)
     const given = values.length / count
@@ -143,7 +143,7 @@ export function converter(conversion: Conversion): Convert {
       for (let i = 0; i < length; i++) {
         const value = values[sample * given + (order ? order[i]! : i)]!
         const result = isScaled ? scaled(value, channelOf ? channelOf[i]! : 0) : value
-        if (!fits(result)) throw refuse(value, sample * length + i, start)
+        if (!fits(result)) throw refuse(value, sample * length + i, numberOf)
         write(sample * length + i, result)
       }
     return new Tensor(to, dims, bytes)

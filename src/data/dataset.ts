@@ -11,6 +11,8 @@ export interface Batch {
   readonly labels?: Int32Array
   /** Number of samples; at least 1. */
   readonly size: number
+  /** Numbers of the samples in the data; absent where they are those that the batches before lead to. */
+  readonly numbers?: readonly number[]
 }
 
 /** One array of a dataset: what every sample holds under this name. */
@@ -45,6 +47,12 @@ export interface Dataset {
   readonly size: number
   readonly fields: readonly Field[]
   readonly labelled: boolean
+  /** Whether samples come in no order of class, so that the first ones stand for all. */
+  readonly mixed?: boolean
+  /** Whether reading can begin anywhere at no cost. */
+  readonly seekable?: boolean
+  /** Of how many samples these are a part, if they are. */
+  readonly available?: number
   /** Names of the classes by label, where the format has them. */
   readonly classNames?: readonly string[]
   /** Batches of samples `start` up to `start + limit`. Throws a UserError if the file turns out damaged. */

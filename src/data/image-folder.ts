@@ -84,6 +84,7 @@ export async function openImageFolder(
     size: paths.length,
     fields: [{ name: 'x', dataType: 'uint8', sampleShape, layout: 'NCHW' }],
     labelled: labels !== undefined,
+    mixed: true,
     ...(classNames && { classNames }),
     async *batches(range) {
       for (const [from, to] of batchRanges(paths.length, range)) {

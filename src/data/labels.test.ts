@@ -21,7 +21,7 @@ test.each([
 
 test('labels are compared with the number of classes', () => {
   checkLabels(Int32Array.of(0, 9), 10)
-  const at = { name: 'images.npz', start: 64 }
+  const at = { name: 'images.npz', numberOf: (i: number) => 64 + i }
   expect(() => checkLabels(Int32Array.of(0, 10), 10, at)).toThrow(
     /images.npz: sample 65 has label 10, expected 0 to 9/,
   )

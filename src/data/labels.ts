@@ -38,17 +38,17 @@ export function checkLabelColumn(column: Column): Column {
 
 /**
  * Throws a UserError unless every label is from 0 to `classes` - 1.
- * `labels` begin at sample `start` of the dataset called `name`.
+ * Label i is that of sample `numberOf(i)` of the dataset called `name`.
  */
 export function checkLabels(
   labels: Int32Array,
   classes: number,
-  { name = 'the data', start = 0 }: { name?: string; start?: number } = {},
+  { name = 'the data', numberOf = (i) => i }: { name?: string; numberOf?: (i: number) => number } = {},
 ): void {
   const at = labels.findIndex((label) => label < 0 || label >= classes)
   if (at >= 0)
     throw new UserError(
-      `${name}: sample ${start + at} has label ${labels[at]}, expected 0 to ${classes - 1} as the model has ` +
+      `${name}: sample ${numberOf(at)} has label ${labels[at]}, expected 0 to ${classes - 1} as the model has ` +
         `${classes} classes; check that data and model belong together and that labels are counted from 0`,
     )
 }

@@ -92,6 +92,7 @@ export function shapes(options: ShapesOptions): Dataset {
     size: count,
     fields: [{ name: 'x', dataType: 'uint8', sampleShape: [channels, size, size], layout: 'NCHW' }],
     labelled: true,
+    mixed: true,
     classNames: shapeNames,
     batches,
   }

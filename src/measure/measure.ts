@@ -42,7 +42,7 @@ export interface Measured {
   readonly moments: ReadonlyMap<string, NormMoments>
 }
 
-const defaultModeSamples = 1000
+export const defaultModeSamples = 1000
 
 /** Half width, as a share of the ratio, to which a layer's shift ratio counts as known. */
 const knownTo = 0.05
@@ -68,10 +68,14 @@ export async function measure(
       if (signal?.aborted) break
       gathering.add(fetched, batch.size)
       const output = scoredOutput(probed.model, fetched)
+      const start = done
       if (batch.labels && output) {
         const table = tableSizeOf(output)
         if (table?.rows === batch.size)
-          checkLabels(batch.labels, table.classes, { name: data.name, start: done })
+          checkLabels(batch.labels, table.classes, {
+            name: data.name,
+            numberOf: (i) => batch.numbers?.[i] ?? start + i,
+          })
       }
       if (output) board.add(output, batch.size, batch.labels)
       done += batch.size
@@ -95,7 +99,7 @@ export async function measure(
         data: {
           name: data.name,
           samples: done,
-          available: data.size,
+          available: data.available ?? data.size,
           batchSize: data.batchSize,
           labelled: data.labelled,
           notes: [...data.notes],
