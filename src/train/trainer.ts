@@ -363,7 +363,9 @@ class Run implements Training {
         throw new UserError(`${dataset.name} has no labels to evaluate with; give labelled validation data`)
       let at = 0
       for await (const batch of dataset.batches({ batchSize: 4096 })) {
-        checkLabels(batch.labels!, classes!, { name: dataset.name, start: at })
+        const start = at
+        const numberOf = (i: number) => batch.numbers?.[i] ?? start + i
+        checkLabels(batch.labels!, classes!, { name: dataset.name, numberOf })
         at += batch.size
       }
     }
