@@ -1,6 +1,6 @@
 import { GraphBuilder } from '../ir/builder.ts'
 import { UserError } from '../ir/errors.ts'
-import type { Dim, Model, Node } from '../ir/model.ts'
+import type { Dim, LocalFunction, Model, Node } from '../ir/model.ts'
 import { seedOf } from '../ir/random.ts'
 import { elementCount, Tensor } from '../ir/tensor.ts'
 import { knownTensor } from '../ops/constant.ts'
@@ -52,6 +52,8 @@ export interface Place {
   parameter(name: string, dims: readonly number[], initial: Initializer): string
   /** The same for a running statistic, which no gradient changes. */
   statistic(name: string, dims: readonly number[], initial: Initializer): string
+  /** Gives the model a function that nodes call. */
+  define(definition: LocalFunction): void
 }
 
 export const shapeText = (shape: readonly Dim[]): string => `[${shape.map((dim) => dim ?? '?').join(', ')}]`
@@ -61,6 +63,7 @@ export class Construction {
   readonly build: GraphBuilder
   readonly parameters: string[] = []
   readonly statistics: string[] = []
+  readonly functions = new Map<string, LocalFunction>()
   readonly #seed: number
   readonly #known = new Map<string, Known>()
   readonly #paths = new Map<object, string>()
@@ -124,6 +127,7 @@ export class Construction {
       seed: seedOf(this.#seed, path),
       parameter: made(this.parameters),
       statistic: made(this.statistics),
+      define: (definition) => this.functions.set(definition.name, definition),
     })
     return this.#finish(path, first, result)
   }

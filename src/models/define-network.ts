@@ -46,8 +46,8 @@ export interface NetworkOptions {
   readonly classes?: number | undefined
   /** Id of a noise and value of its parameter. */
   readonly noise?: { readonly kind: string; readonly value: number } | undefined
-  /** Where the noise goes (default none). */
-  readonly placement?: Placement | undefined
+  /** Where the noise goes, a placement or another name of one (default none). */
+  readonly placement?: string | undefined
   /** Of the initial parameters (default 0). */
   readonly seed?: number | undefined
 }
@@ -114,7 +114,8 @@ export function defineNetwork<Settings>(definition: NetworkDefinition<Settings>)
     },
     build(settings, options = {}) {
       const { input = definition.input(settings), classes = definition.classes(settings), seed = 0 } = options
-      const { noise: wanted, placement = 'none' } = options
+      const { noise: wanted } = options
+      const placement = placementNamed(options.placement ?? 'none')
       if (!Number.isInteger(classes) || classes < 1)
         throw new UserError(`${id}: classes must be a whole number above 0, got ${classes}`)
       if (placement !== 'none' && !placements.includes(placement))

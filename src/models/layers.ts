@@ -2,6 +2,7 @@ import { float } from '../ir/builder.ts'
 import { UserError } from '../ir/errors.ts'
 import { elementCount, Tensor } from '../ir/tensor.ts'
 import { sharedAxesOf } from '../ops/define-noise.ts'
+import { noiseCall, noiseFunction } from '../ops/noise-call.ts'
 import { noiseUnit, noiseUnits } from '../ops/noises/index.ts'
 import {
   defineFunction,
@@ -290,11 +291,20 @@ export function noise(kind: string, value: number): Layer {
       `${kind}: ${name} must be ${name === 'ratio' ? 'from 0 to below 1' : `from ${min} to ${max}`}, got ${value}`,
     )
   if (value === 0) return { forward: (x) => x }
-  return defineLayer(kind, ({ build, seed }, x) => {
-    if (kind !== 'dropout')
-      return unit.emit(build, x.name, { value, seed, sharedAxes: sharedAxesOf(unit.sharing, x.shape.length) })
-    const inputs = [x.name, build.scalar(value), build.constant(Tensor.of('bool', [], [0]), 'training_mode')]
-    return build.op('Dropout', inputs)
+  return defineLayer(kind, (place, x) => {
+    const { build, seed } = place
+    const call = noiseCall(kind)
+    if (!call) {
+      const sharedAxes = sharedAxesOf(unit.sharing, x.shape.length)
+      return unit.emit(build, x.name, { value, seed, sharedAxes })
+    }
+    const definition = noiseFunction(call.opType, build.opset)
+    if (definition) place.define(definition)
+    const output = build.fresh(call.opType)
+    const off = build.constant(Tensor.of('bool', [], [0]), 'training_mode')
+    const inputs = [x.name, build.scalar(value), off]
+    build.keep({ ...call, name: output, inputs, outputs: [output], attributes: new Map() })
+    return output
   })
 }
 

@@ -1,11 +1,12 @@
 import { UserError } from '../ir/errors.ts'
 import type { Model } from '../ir/model.ts'
+import { withFunctions } from '../ir/noise-edit.ts'
 import { elementCount, type Tensor } from '../ir/tensor.ts'
 import { type Mode, toMode } from '../rewrite/modes/mode.ts'
 import { Construction, type Layer, shapeText, Value } from './construction.ts'
 
 /** The operator set that networks are written in. */
-const opset = 17
+const opset = 18
 
 export interface BuildOptions {
   /** Shape of one sample: channels, then positions. */
@@ -111,19 +112,14 @@ export function network(
   const result = typeof layer === 'function' ? layer(value) : layer.forward(value)
   const outputs =
     result instanceof Value ? [result] : Object.entries(result).map(([key, output]) => renamed(output, key))
-  return new Network(
-    {
-      ...empty,
-      graph: {
-        ...empty.graph,
-        outputs: outputs.map(({ name, shape }) => ({ name, type: { dataType: 'float32', shape } })),
-        nodes: made.build.nodes,
-        initializers: made.build.initializers,
-      },
-    },
-    made.parameters,
-    made.statistics,
-  )
+  const graph = {
+    ...empty.graph,
+    outputs: outputs.map(({ name, shape }) => ({ name, type: { dataType: 'float32', shape } as const })),
+    nodes: made.build.nodes,
+    initializers: made.build.initializers,
+  }
+  const model = withFunctions({ ...empty, graph }, [...made.functions.values()])
+  return new Network(model, made.parameters, made.statistics)
 }
 
 const renamed = (value: Value, name: string): Value =>

@@ -58,7 +58,7 @@ const small = {
 
 test.each(Object.entries(small))('%s has its noise where the placement says', (name, build) => {
   const around = (placement: string) => {
-    const { model } = build({ noise: dropout, placement: placementNamed(placement) })
+    const { model } = build({ noise: dropout, placement })
     const uses = usesOf(model.graph)
     return factsOf(model).noises.map(({ input, output, label }) => {
       expect(label).toMatch(/(^|\.)dropout$/)
