@@ -35,6 +35,11 @@ export interface NoiseDefinition<Name extends string> {
     x: string,
     settings: { readonly [N in Name]: number } & { readonly draw: Draw },
   ) => string
+  /**
+   * The same for a float32 x and a parameter that is a value of the graph; absent where the change that the noise makes
+   * is proportional to its parameter.
+   */
+  readonly emitWith?: (build: GraphBuilder, x: string, parameter: string) => string
 }
 
 export interface EmitSettings {
@@ -70,6 +75,7 @@ export interface NoiseUnit {
   outcomes(value: number): readonly Outcome[]
   /** Writes nodes that ONNX Runtime's CPU engine runs, from opset 7 on, and returns the value that they make of `x`. */
   emit(build: GraphBuilder, x: string, settings: EmitSettings): string
+  readonly emitWith: NoiseDefinition<never>['emitWith'] | undefined
 }
 
 export function defineNoise<const Name extends 'ratio' | 'sigma' | 'beta'>(
@@ -89,6 +95,7 @@ export function defineNoise<const Name extends 'ratio' | 'sigma' | 'beta'>(
         ...named(settings.value),
         draw: settings.fed ? drawingFrom(settings.fed, build, x, settings) : drawing(build, x, settings),
       }),
+    emitWith: definition.emitWith,
   }
 }
 

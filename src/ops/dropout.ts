@@ -1,7 +1,7 @@
 import { printFunction } from '../ir/text.ts'
 import { defineOp } from './define-op.ts'
 import { asNumber } from './gradient.ts'
-import { noiseDomain, noiseFunction } from './noise-call.ts'
+import { noiseDomain, noiseFunction, noiseOperators } from './noise-call.ts'
 import { sameAsInput } from './shapes.ts'
 
 /**
@@ -39,7 +39,7 @@ export const dropout = defineOp({
 
 /** Noises of files that varshift has repaired (noise-call.ts); to what passes through, they are the identity. */
 export const noiseCalls = defineOp({
-  opType: ['GaussianDropout', 'Uout'],
+  opType: noiseOperators,
   domain: noiseDomain,
   inputs: ['x', 'parameter', 'trainingMode'],
   flow: { x: 'layout', parameter: 'none', trainingMode: 'none' },
@@ -50,8 +50,8 @@ export const noiseCalls = defineOp({
     [
       `<ir_version: ${opset > 21 ? 10 : 8}, opset_import: ["": ${opset}, "${noiseDomain}": 1]>`,
       'g (float32[N, 3] x) => () <float32 p = {0.1}, bool on = {1}>',
-      `{ a = ${noiseDomain}.Uout(x, p, on) b = ${noiseDomain}.GaussianDropout(x, p, on) }`,
-      ...['Uout', 'GaussianDropout'].map((name) => printFunction(noiseFunction(name, opset)!)),
+      `{ ${noiseOperators.map((name) => `${name} = ${noiseDomain}.${name}(x, p, on)`).join(' ')} }`,
+      ...noiseOperators.map((name) => printFunction(noiseFunction(name, opset)!)),
     ].join('\n'),
   ),
 })

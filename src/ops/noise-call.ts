@@ -10,11 +10,17 @@ export const noiseDomain = 'varshift'
 const calls: Readonly<Record<string, { readonly opType: string; readonly domain: string }>> = {
   dropout: { opType: 'Dropout', domain: '' },
   gaussian: { opType: 'GaussianDropout', domain: noiseDomain },
+  'moment-preserving': { opType: 'MomentPreservingDropout', domain: noiseDomain },
   uout: { opType: 'Uout', domain: noiseDomain },
 }
 
 const kinds = new Map(
   Object.entries(calls).map(([kind, { domain, opType }]) => [`${domain}:${opType}`, kind]),
+)
+
+/** Names of the operators of `noiseDomain`. */
+export const noiseOperators: readonly string[] = Object.values(calls).flatMap(({ opType, domain }) =>
+  domain === noiseDomain ? [opType] : [],
 )
 
 /** How a node for that noise is spelled; undefined if there is none. */
@@ -30,8 +36,8 @@ export const noiseOfCall = (node: Node): string | undefined =>
  *   y = x + parameter (noise of parameter 1 on x - x)   in training mode
  *   y = x                                               else
  *
- * which is the noise itself for kinds whose perturbation is proportional to their parameter. The noise is drawn anew at
- * each run. Undefined for an operator that is none of these.
+ * which is the noise itself for kinds whose perturbation is proportional to their parameter; others say how it is made
+ * (`emitWith`). The noise is drawn anew at each run. Undefined for an operator that is none of these.
  */
 export function noiseFunction(opType: string, opset: number): LocalFunction | undefined {
   const kind = kinds.get(`${noiseDomain}:${opType}`)
@@ -42,8 +48,8 @@ export function noiseFunction(opType: string, opset: number): LocalFunction | un
     `<opset_import: ["": ${opset}]> noisy (float32 x, float32 ${name}, bool training_mode) => () { }`,
   )
   const build = new GraphBuilder(base)
-  const change = build.sub(unit.emit(build, 'x', { value: 1, seed: 0 }), 'x')
-  const noisy = build.add('x', build.mul(change, name))
+  const change = () => build.sub(unit.emit(build, 'x', { value: 1, seed: 0 }), 'x')
+  const noisy = unit.emitWith ? unit.emitWith(build, 'x', name) : build.add('x', build.mul(change(), name))
   const branch = (graphName: string, output: string, nodes: readonly Node[]) => ({
     name: graphName,
     inputs: [],

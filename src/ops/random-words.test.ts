@@ -56,8 +56,9 @@ function momentsOf(values: ArrayLike<number>): { mean: number; variance: number 
 const parameters: Readonly<Record<string, number>> = { gaussian: 0.4, 'additive-gaussian': 0.4, uout: 0.5 }
 
 describe('noise from fed words', () => {
+  // Moment-preserving dropout leaves a constant as it is: it has a test of its own.
   for (const opset of [12, 17, 21, 22])
-    for (const unit of noiseUnits)
+    for (const unit of noiseUnits.filter(({ id }) => id !== 'moment-preserving'))
       test(`${unit.id}, opset ${opset}`, async () => {
         const value = parameters[unit.id] ?? 0.3
         const sharedAxes = sharedAxesOf(unit.sharing, 4)

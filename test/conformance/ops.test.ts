@@ -107,8 +107,9 @@ const parameters: Readonly<Record<string, number>> = {
 
 describe('noises do to numbers what they say', () => {
   const dims = [64, 32, 8, 8]
+  // Moment-preserving dropout leaves a constant as it is: it has a test of its own.
   for (const opset of [7, 9, 12, 17, 22])
-    for (const unit of noiseUnits)
+    for (const unit of noiseUnits.filter(({ id }) => id !== 'moment-preserving'))
       test(`${unit.id}, opset ${opset}`, async () => {
         const value = parameters[unit.id]!
         const shape = dims.join(', ')

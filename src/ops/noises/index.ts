@@ -4,6 +4,7 @@ import { alphaDropout } from './alpha-dropout.ts'
 import { dropPath } from './drop-path.ts'
 import { dropout } from './dropout.ts'
 import { gaussian } from './gaussian.ts'
+import { momentPreserving } from './moment-preserving.ts'
 import { spatialDropout } from './spatial-dropout.ts'
 import { uout } from './uout.ts'
 
@@ -14,6 +15,7 @@ export const noiseUnits: readonly NoiseUnit[] = [
   dropPath,
   dropout,
   gaussian,
+  momentPreserving,
   spatialDropout,
   uout,
 ]
