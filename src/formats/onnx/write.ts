@@ -139,7 +139,7 @@ export function encodeModel(model: Model): Uint8Array {
   const size = out.finish().reduce((sum, chunk) => sum + chunk.length, 0)
   if (size >= 2 ** 31)
     throw new UserError(
-      `the model takes ${(size / 2 ** 30).toFixed(1)} GiB in memory; ONNX Runtime takes at most 2 GiB this way`,
+      `the model takes ${(size / 2 ** 30).toFixed(1)} GiB in memory; ONNX Runtime takes at most 2 GiB this way: it cannot be run here; check still works, and fix with statistics from elsewhere (--from)`,
     )
   return concat(out.finish())
 }
