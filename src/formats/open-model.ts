@@ -5,9 +5,10 @@ import type { Format, ModelFile } from './define-format.ts'
 import { keras, kerasH5 } from './keras/index.ts'
 import { onnx } from './onnx/onnx.ts'
 import { pt2 } from './pytorch/index.ts'
+import { tfjs } from './tfjs/tfjs.ts'
 
 /** All formats, in the order in which they are tried: the last knows its files least surely. */
-export const formats: readonly Format[] = [keras, kerasH5, pt2, onnx]
+export const formats: readonly Format[] = [keras, kerasH5, pt2, tfjs, onnx]
 
 const ascii = (bytes: Uint8Array, from: number, to: number) =>
   String.fromCharCode(...bytes.subarray(from, to))
@@ -58,7 +59,7 @@ const lookalikes: readonly { test(bytes: Uint8Array): boolean; message: string }
   },
   {
     test: (b) => b.subarray(0, 256).every((byte) => (byte >= 32 && byte < 127) || (byte >= 9 && byte <= 13)),
-    message: 'this is a text file, not a model; give a binary .onnx file',
+    message: 'this is a text file, not a model; give the model file itself (of TensorFlow.js the model.json)',
   },
 ]
 

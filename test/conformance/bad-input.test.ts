@@ -179,7 +179,7 @@ describe('files that are no models', () => {
     'empty.onnx': { contents: '', message: /the file is empty; / },
     'text.onnx': {
       contents: 'The model is in the other folder.\n',
-      message: /this is a text file.*give a binary/,
+      message: /this is a text file.*give the model file/,
     },
     'html.onnx': {
       contents: '\n <!DOCTYPE html><html><body>404</body></html>',

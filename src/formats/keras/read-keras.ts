@@ -1,10 +1,9 @@
-import { type Edit, tensorChanges } from '../../ir/edit.ts'
+import type { Edit } from '../../ir/edit.ts'
 import { UserError } from '../../ir/errors.ts'
-import { Tensor } from '../../ir/tensor.ts'
 import { type BuiltModel, buildModel, weightsExpectedOf } from './build-model.ts'
+import { changedWeights } from './changed-weights.ts'
 import { datasetOf } from './h5-arrays.ts'
 import type { Dataset, Hdf5File } from './hdf5.ts'
-import { inverseOf, permuted } from './permute.ts'
 import { exportHint, type Layer, readTopology, type Topology } from './topology.ts'
 import type { WeightSource, WeightSpec } from './weights.ts'
 
@@ -47,7 +46,7 @@ function majorOf(version: string | undefined): number {
 /** Far deeper than models nest; what reads the configuration descends with it. */
 const maxNesting = 500
 
-function parsed(text: string): unknown {
+export function checkNesting(text: string): void {
   let depth = 0
   for (const [token] of text.matchAll(/"(?:[^"\\]|\\.)*"|[[{\]}]/gs)) {
     if (token === '[' || token === '{') depth++
@@ -55,6 +54,10 @@ function parsed(text: string): unknown {
     if (depth > maxNesting)
       throw new UserError(`the model configuration nests more than ${maxNesting} deep; the file is damaged`)
   }
+}
+
+function parsed(text: string): unknown {
+  checkNesting(text)
   try {
     return JSON.parse(text)
   } catch (error) {
@@ -71,31 +74,5 @@ function parsed(text: string): unknown {
 }
 
 /** The arrays of the file that `edits` change, with what they hold then. */
-export function changedArrays(built: BuiltModel, edits: readonly Edit[]): Map<Dataset, Uint8Array> {
-  const changed = new Map<Dataset, Uint8Array>()
-  for (const { value, tensor, split } of tensorChanges(built.model.graph, edits)) {
-    const location = split ? undefined : built.locations.get(value)
-    if (!location)
-      throw new UserError(
-        split
-          ? `the applications of a layer share '${value}' and cannot be given different contents; give them the same`
-          : `'${value}' is not stored in the file: Keras leaves it out where it is off`,
-      )
-    const { weight, axes } = location
-    const stored = axes
-      ? permuted(
-          tensor.bytes,
-          axes.map((axis) => weight.dims[axis]!),
-          inverseOf(axes),
-          tensor.dataType,
-        )
-      : tensor.bytes
-    changed.set(datasetOf(weight), converted(stored, tensor, weight.dataType))
-  }
-  return changed
-}
-
-function converted(bytes: Uint8Array, { dataType, dims }: Tensor, to: Tensor['dataType']): Uint8Array {
-  if (dataType === to) return bytes
-  return Tensor.of(to, dims, new Tensor(dataType, dims, bytes).toNumbers()).bytes
-}
+export const changedArrays = (built: BuiltModel, edits: readonly Edit[]): Map<Dataset, Uint8Array> =>
+  new Map([...changedWeights(built, edits)].map(([weight, bytes]) => [datasetOf(weight), bytes]))

@@ -174,15 +174,22 @@ class TopologyReader {
     const known = new Map(layers.map((layer) => [layer.name, layer]))
     const counts = new Map<string, number>()
     for (const { layer } of calls) counts.set(layer.name, (counts.get(layer.name) ?? 0) + 1)
+    const [inputs, outputs] = [refsOf(config.input_layers), refsOf(config.output_layers)]
+    const highest = new Map<string, number>()
+    const used = calls.flatMap((call) => [...call.inputs, ...[...call.kwargs.values()].flatMap(tensorsIn)])
+    for (const { layer, node } of [...used, ...outputs])
+      highest.set(layer, Math.max(highest.get(layer) ?? 0, node))
     const settle = (tensor: TensorRef): TensorRef => {
-      const count = counts.get(tensor.layer) ?? 0
-      if (!known.has(tensor.layer))
-        throw new UserError(`the model refers to a layer '${tensor.layer}' that it does not have`)
-      if (tensor.node < count) return tensor
-      // Some writers number the applications of a model inside a model from 1.
-      if (count === 1) return ref(tensor.layer, 0, tensor.output)
+      const { layer, node, output } = tensor
+      const count = counts.get(layer) ?? 0
+      if (!known.has(layer))
+        throw new UserError(`the model refers to a layer '${layer}' that it does not have`)
+      // Those of a model inside that were made outside, when it was built, are counted first.
+      const outside = Math.max(0, (highest.get(layer) ?? 0) + 1 - count)
+      if (outside === 0) return tensor
+      if (node >= outside) return ref(layer, node - outside, output)
       throw new UserError(
-        `the model refers to application ${tensor.node} of layer '${tensor.layer}', which is applied ${count} times`,
+        `the model refers to applications ${node} and ${highest.get(layer)} of layer '${layer}', which is applied ${count} times`,
       )
     }
     const settled = calls.map((call): Call => {
@@ -195,8 +202,8 @@ class TopologyReader {
       name: firstText(config.name) ?? 'model',
       layers,
       calls: inOrder(settled),
-      inputs: refsOf(config.input_layers).map(settle),
-      outputs: refsOf(config.output_layers).map(settle),
+      inputs: inputs.map(settle),
+      outputs: outputs.map(settle),
     }
   }
 }

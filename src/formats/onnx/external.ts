@@ -1,5 +1,6 @@
 import { UserError } from '../../ir/errors.ts'
 import type { Files } from '../../platform/files.ts'
+import { companionOf } from '../companion.ts'
 import type { ExternalData, ExternalTensor } from './tensor.ts'
 
 /** Exporters that write a file for every tensor stay far below. */
@@ -38,35 +39,13 @@ export class FolderOfModel implements ExternalData {
 
   /** Throws a UserError if a file is missing, too short, or outside the model's folder (also by way of a link). */
   async check(): Promise<void> {
-    if (this.#required.size === 0) return
-    const files = this.#files
-    const folder = files.folderOf(this.#modelPath)
-    const inside = await files.realPath(folder)
     for (const [location, needed] of this.#required) {
-      const name = needed[0]?.name ?? ''
-      if (location === '' || /^([\\/]|[a-zA-Z]:)|(^|[\\/])\.\.([\\/]|$)/.test(location))
-        throw new UserError(
-          `tensor '${name}' points to the external file '${location}', outside the model's folder; such files are not read: move the data beside the model and export it again`,
-        )
-      const path = files.join(folder, location)
-      const info = await files.stat(path)
-      if (!info)
-        throw new UserError(
-          `external data file '${path}' of tensor '${name}' is missing; copy it beside the model`,
-        )
-      if (info.kind !== 'file')
-        throw new UserError(
-          `external data file '${path}' of tensor '${name}' is a folder, expected a file; copy the file there`,
-        )
-      const real = await files.realPath(path)
-      if (files.folderOf(real) !== inside && !real.startsWith(files.join(inside, ' ').slice(0, -1)))
-        throw new UserError(
-          `external data file '${path}' of tensor '${name}' is a link that leads out of the model's folder; such files are not read: copy the data there`,
-        )
+      const owner = `tensor '${needed[0]?.name ?? ''}'`
+      const { path, sizeBytes } = await companionOf(this.#files, this.#modelPath, location, owner)
       for (const tensor of needed)
-        if (tensor.offset + tensor.length > info.sizeBytes)
+        if (tensor.offset + tensor.length > sizeBytes)
           throw new UserError(
-            `tensor '${tensor.name}' needs bytes ${tensor.offset} to ${tensor.offset + tensor.length} of '${path}', which has ${info.sizeBytes}; the file may be truncated: copy it again`,
+            `tensor '${tensor.name}' needs bytes ${tensor.offset} to ${tensor.offset + tensor.length} of '${path}', which has ${sizeBytes}; the file may be truncated: copy it again`,
           )
       this.#paths.set(location, path)
     }

@@ -1,0 +1,1 @@
+export { tfjs } from './tfjs.ts'
