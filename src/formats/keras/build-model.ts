@@ -31,7 +31,7 @@ export function buildModel(
   weights: WeightSource,
   { format, producer, kerasMajor }: { format: string; producer: string; kerasMajor: number },
 ): BuiltModel {
-  const writer = new ModelWriter(weights, kerasMajor)
+  const writer = new ModelWriter(weights, kerasMajor, format === 'tfjs' ? 'tfjs' : 'keras')
   const graph = writer.write(topology)
   const { locations, notes } = writer.build
   const isOpaque = graph.nodes.some(({ domain }) => domain === opaqueDomain)
@@ -48,8 +48,8 @@ class ModelWriter {
   readonly #source: WeightSource
   readonly #found = new Map<Layer, ReadonlyMap<string, StoredWeight>>()
 
-  constructor(source: WeightSource, kerasMajor: number) {
-    this.build = new LayerBuilder(kerasMajor)
+  constructor(source: WeightSource, kerasMajor: number, framework: 'keras' | 'tfjs') {
+    this.build = new LayerBuilder(kerasMajor, framework)
     this.#source = source
   }
 
@@ -195,7 +195,9 @@ class ModelWriter {
     if (known) return known
     const expected = specsOf(layer)
     const stored = this.#source.of(layer, expected)
-    const found = new Map(expected.map(({ name }, i) => [name, checked(stored[i]!, layer)]))
+    const found = new Map(
+      expected.map(({ name, isCount }, i) => [name, isCount ? stored[i]! : checked(stored[i]!, layer)]),
+    )
     this.#found.set(layer, found)
     return found
   }

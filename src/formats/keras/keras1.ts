@@ -19,7 +19,7 @@ export function fromKeras1(className: string, stated: JsonObject): { className: 
   }
   rename('border_mode', 'padding')
   rename('bias', 'use_bias')
-  rename('output_dim', className === 'Embedding' ? 'output_dim' : 'units')
+  if (className !== 'Embedding') rename('output_dim', 'units')
   rename('nb_filter', 'filters')
   rename('filter_length', 'kernel_size')
   gather(['nb_row', 'nb_col'], 'kernel_size')

@@ -50,6 +50,8 @@ export const opaqueDomain = 'keras'
 export class LayerBuilder {
   /** Version of Keras that wrote the model: 1, 2 or 3. */
   readonly kerasMajor: number
+  /** What runs the file: TensorFlow.js differs from Keras in details. */
+  readonly framework: 'keras' | 'tfjs'
   readonly nodes: Node[] = []
   readonly initializers = new Map<string, Tensor>()
   /** What could not be carried over, each with its layer. */
@@ -62,8 +64,9 @@ export class LayerBuilder {
   readonly #constants = new Map<string, string>()
   #layer: Layer | undefined
 
-  constructor(kerasMajor: number) {
+  constructor(kerasMajor: number, framework: 'keras' | 'tfjs' = 'keras') {
     this.kerasMajor = kerasMajor
+    this.framework = framework
   }
 
   /** Nodes written from now on belong to `layer`. */

@@ -18,6 +18,8 @@ export interface WeightSpec {
   readonly name: string
   /** False for what training does not change by gradients: files may list these last (default true). */
   readonly trainable?: boolean
+  /** True for a whole number, which nothing that a model computes depends on. */
+  readonly isCount?: boolean
 }
 
 /** Finds the arrays of layers in a file. */

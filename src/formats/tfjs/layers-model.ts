@@ -10,12 +10,11 @@ export function readLayersModel(topology: JsonObject, weights: ShardedWeights, p
   const config = topology.model_config ?? topology
   const version = typeof topology.keras_version === 'string' ? topology.keras_version : ''
   const made = [version && `Keras ${version}`, producer].filter(Boolean).join(', ')
-  // TensorFlow.js' layers compute what those of Keras 2 do.
-  const kerasMajor = /^3\./.test(version) ? 3 : 2
   return buildModel(readTopology(config), namedWeights(weights), {
     format: 'tfjs',
     producer: made,
-    kerasMajor,
+    // Its layers compute what those of Keras 2 do, whatever made the file.
+    kerasMajor: 2,
   })
 }
 

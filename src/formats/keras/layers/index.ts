@@ -7,6 +7,8 @@ import { mergeLayers } from './merge.ts'
 import { noiseLayers } from './noise.ts'
 import { normalizationLayers } from './normalization.ts'
 import { poolLayers } from './pool.ts'
+import { preprocessingLayers } from './preprocessing.ts'
+import { recurrentLayers } from './recurrent.ts'
 import { shapeLayers } from './shape.ts'
 
 /** Every family of Keras layers that varshift knows. */
@@ -18,6 +20,8 @@ const families: readonly (readonly LayerDefinition[])[] = [
   noiseLayers,
   normalizationLayers,
   poolLayers,
+  preprocessingLayers,
+  recurrentLayers,
   shapeLayers,
 ]
 

@@ -171,7 +171,7 @@ const upSampling = defineLayer({
 })
 
 /** As TensorFlow resizes: pixels are areas whose centres lie at halves. */
-const interpolations: Readonly<Record<string, Parameters<LayerBuilder['op']>[2]>> = {
+export const interpolations: Readonly<Record<string, Parameters<LayerBuilder['op']>[2]>> = {
   nearest: { mode: 'nearest', coordinate_transformation_mode: 'asymmetric', nearest_mode: 'floor' },
   bilinear: { mode: 'linear', coordinate_transformation_mode: 'half_pixel' },
   bicubic: {
