@@ -21,10 +21,12 @@ const text: Kind<string> = {
 
 const number = ({
   above,
+  least,
   whole,
   max = Number.MAX_SAFE_INTEGER,
 }: {
   above?: number
+  least?: number
   whole?: number
   max?: number
 }): Kind<number> => {
@@ -32,10 +34,11 @@ const number = ({
     Number.isFinite(value) &&
     value <= max &&
     (whole === undefined || (Number.isInteger(value) && value >= whole)) &&
-    (above === undefined || value > above)
+    (above === undefined || value > above) &&
+    (least === undefined || value >= least)
   const expected =
     whole === undefined
-      ? `a number${above === undefined ? '' : ` above ${above}`}`
+      ? `a number${above === undefined ? '' : ` above ${above}`}${least === undefined ? '' : ` from ${least}`}`
       : `a whole number from ${whole}`
   return {
     expected,

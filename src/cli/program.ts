@@ -8,6 +8,7 @@ import { fixCommand } from './commands/fix.ts'
 import { measureCommand } from './commands/measure.ts'
 import { reportCommand } from './commands/report.ts'
 import { studyCommand } from './commands/study.ts'
+import { trainCommand } from './commands/train.ts'
 import type { Config } from './config.ts'
 import { type Console, openConsole } from './console.ts'
 import type { CommandDefinition } from './define-command.ts'
@@ -20,6 +21,7 @@ import {
   type Setting,
   type SettingName,
   settings,
+  trainSettings,
 } from './settings.ts'
 
 /** Every command, in the order in which help lists them. */
@@ -28,6 +30,7 @@ export const commands: readonly CommandDefinition[] = [
   measureCommand,
   fixCommand,
   compareCommand,
+  trainCommand,
   reportCommand,
   studyCommand,
   demoCommand,
@@ -58,6 +61,7 @@ Examples:
   varshift check model.onnx                         findings and predicted shift, without data
   varshift measure model.onnx --data images.npz     what every layer really sees
   varshift fix model.onnx --data images.npz -o fixed.onnx
+  varshift train preresnet-20 --data cifar10:DIR -o net.onnx
 
 ${exitCodeHelp}
 
@@ -81,6 +85,7 @@ function addCommand(program: Command, definition: CommandDefinition, done: (code
   const listed = new Set<SettingName>(['format'])
   for (const [heading, names] of [
     ['Data:', dataSettings],
+    ['Training:', trainSettings],
     ['Running:', runSettings],
     ['Rules:', ruleSettings],
     ['Options:', definition.settings],

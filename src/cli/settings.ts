@@ -26,6 +26,25 @@ export interface Settings {
   readonly repair: string
   readonly passes: number
   readonly tolerance: number
+  readonly epochs: number
+  readonly lr: number
+  readonly optimizer: string
+  readonly momentum: number
+  readonly weightDecay: number
+  readonly decay: 'weights' | 'all'
+  readonly schedule: string
+  readonly clip: number
+  readonly loss: string
+  readonly target: string
+  readonly augment: string
+  readonly validation: string
+  readonly earlyStopping: number
+  readonly dropout: number
+  readonly noise: string
+  readonly placement: string
+  readonly freeze: readonly string[]
+  readonly norms: 'train' | 'keep'
+  readonly device: 'cpu' | 'webgpu' | 'cuda'
 }
 
 export type SettingName = keyof Settings
@@ -165,6 +184,114 @@ export const settings: { readonly [Name in SettingName]: Setting<Settings[Name]>
     about: 'stop when no layer shifts by more than this ratio',
     standard: '1.01',
   },
+  epochs: {
+    kind: number({ whole: 1 }),
+    flag: '--epochs <count>',
+    about: 'passes over the data',
+    standard: '1',
+  },
+  lr: {
+    kind: number({ above: 0 }),
+    flag: '--lr <rate>',
+    about: 'largest learning rate',
+    standard: '0.1 for sgd, 0.001 for adam and adamw',
+  },
+  optimizer: {
+    kind: text,
+    flag: '--optimizer <choice>',
+    about: 'sgd, adam or adamw, with settings: sgd:momentum=0.9,nesterov=true',
+    standard: 'sgd',
+  },
+  momentum: {
+    kind: number({ least: 0, max: 1 }),
+    flag: '--momentum <share>',
+    about: 'momentum of sgd',
+    standard: '0.9',
+  },
+  weightDecay: {
+    kind: number({ least: 0 }),
+    flag: '--weight-decay <factor>',
+    about: 'weight decay, as PyTorch has it',
+    standard: '0, or 0.01 for adamw',
+  },
+  decay: {
+    kind: choice('weights', 'all'),
+    flag: '--decay <what>',
+    about: 'what decays: weights, or all (norms and biases too)',
+    standard: 'weights',
+  },
+  schedule: {
+    kind: text,
+    flag: '--schedule <choice>',
+    about: 'constant, step, cosine or one-cycle, with settings: cosine:warm-up=1, step:at=10/15,gamma=0.1',
+    standard: 'constant',
+  },
+  clip: {
+    kind: number({ above: 0 }),
+    flag: '--clip <norm>',
+    about: 'scale gradients of a larger norm down to this one',
+  },
+  loss: {
+    kind: text,
+    flag: '--loss <choice>',
+    about:
+      'cross-entropy, mse, l1, huber, binary-cross-entropy, with settings and penalties: cross-entropy:smoothing=0.1, mse+kl-sparsity:at=LAYER,target=0.05',
+    standard: 'cross-entropy for classes, else mse',
+  },
+  target: {
+    kind: text,
+    flag: '--target <array>',
+    about: 'what the output should be: an array of the data, labels, or input (autoencoders)',
+    standard: 'the array called target',
+  },
+  augment: {
+    kind: text,
+    flag: '--augment <changes>',
+    about: 'change pictures at random: crop=4 (pixels of padding), flip, or both with a comma',
+  },
+  validation: {
+    kind: text,
+    flag: '--validation <data>',
+    about: 'evaluate on this after each epoch: data as for --data, or a share of it (0.1)',
+    names: 'data',
+  },
+  earlyStopping: {
+    kind: number({ whole: 1 }),
+    flag: '--early-stopping <epochs>',
+    about: 'stop when the validation loss has not fallen for so many epochs, and take the best',
+  },
+  dropout: {
+    kind: number({ above: 0, max: 1 }),
+    flag: '--dropout <ratio>',
+    about: 'for a network by name: the same as --noise dropout=RATIO',
+  },
+  noise: {
+    kind: text,
+    flag: '--noise <kind=value>',
+    about: 'for a network by name: its noise, such as gaussian=0.5 or uout=0.1',
+  },
+  placement: {
+    kind: text,
+    flag: '--placement <place>',
+    about: 'where that noise is: before-norm, before-weight, head-before-pool or head-after-pool',
+  },
+  freeze: {
+    kind: list,
+    flag: '--freeze <names>',
+    about: 'parameters or layers that stay as they are, with * for anything',
+  },
+  norms: {
+    kind: choice('train', 'keep'),
+    flag: '--norms <mode>',
+    about: 'normalise by each batch and learn running statistics (train), or keep and use those of the file',
+    standard: 'train',
+  },
+  device: {
+    kind: choice('cpu', 'webgpu', 'cuda'),
+    flag: '--device <device>',
+    about: 'where to compute: cpu, webgpu or cuda',
+    standard: 'cpu',
+  },
 }
 
 export const settingNames = Object.keys(settings) as SettingName[]
@@ -186,5 +313,26 @@ export const dataSettings = [
   'imageSize',
   'channels',
   'repeatGrey',
+] as const
+export const trainSettings = [
+  'epochs',
+  'lr',
+  'optimizer',
+  'momentum',
+  'weightDecay',
+  'decay',
+  'schedule',
+  'clip',
+  'loss',
+  'target',
+  'augment',
+  'validation',
+  'earlyStopping',
+  'dropout',
+  'noise',
+  'placement',
+  'freeze',
+  'norms',
+  'device',
 ] as const
 export const runSettings = ['modeSamples', 'seed', 'threads'] as const

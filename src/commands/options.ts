@@ -3,6 +3,8 @@ import type { Dataset } from '../data/dataset.ts'
 import type { OpenOptions } from '../data/open.ts'
 import type { Result, Severity } from '../result/result.ts'
 import type { RepairChoices } from '../rewrite/repairs/define-repair.ts'
+import type { TrainOptions } from '../train/options.ts'
+import type { TrainEvent } from '../train/trainer.ts'
 
 /** What to check a model for. */
 export interface CheckOptions {
@@ -59,6 +61,47 @@ export interface FixOptions extends CheckOptions, RunOptions, Omit<DataOptions, 
   readonly modeSamples?: number
   /** Keep the repair even if the measured gap does not shrink. */
   readonly force?: boolean
+}
+
+/** A network by name, and where it has what noise. */
+export interface NetworkChoice {
+  /** `preresnet-20`, ... */
+  readonly network: string
+  readonly noise?: { readonly kind: string; readonly value: number }
+  readonly placement?: string
+}
+
+export interface TrainCommandOptions
+  extends Omit<DataOptions, 'data' | 'batchSize'>,
+    Omit<RunOptions, 'seed'>,
+    Pick<
+      TrainOptions,
+      | 'epochs'
+      | 'batchSize'
+      | 'loss'
+      | 'target'
+      | 'optimizer'
+      | 'learningRate'
+      | 'schedule'
+      | 'decay'
+      | 'clip'
+      | 'freeze'
+      | 'statistics'
+      | 'augment'
+      | 'earlyStopping'
+      | 'seed'
+      | 'checkpoints'
+      | 'checkpointEvery'
+      | 'resume'
+      | 'log'
+      | 'note'
+      | 'device'
+    > {
+  readonly data: string | Dataset
+  /** Data to evaluate on after each epoch, or a share of `data`. */
+  readonly validation?: string | number | Dataset
+  /** Called with everything that happens. */
+  readonly onEvent?: (event: TrainEvent) => void
 }
 
 /** A progress callback that names what is being done. */

@@ -24,6 +24,7 @@ export async function resident(
   { limit = dataset.size, signal, onProgress }: ResidentOptions = {},
 ): Promise<Resident> {
   const size = Math.min(limit, dataset.size)
+  if (isResident(dataset) && size === dataset.size) return dataset
   const widths = dataset.fields.map(({ dataType, sampleShape }) => byteLengthOf(dataType, sampleShape))
   const bytes = size * widths.reduce((sum, width) => sum + width, 0)
   if (bytes > maxBytes)
@@ -67,6 +68,8 @@ export async function resident(
   })
   return { ...ordered(Int32Array.from({ length: size }, (_, i) => i)), ordered }
 }
+
+const isResident = (dataset: Dataset): dataset is Resident => 'ordered' in dataset
 
 export interface ResidentOptions {
   /** At most so many samples, the first ones. */

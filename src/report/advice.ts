@@ -74,6 +74,19 @@ export function nextSteps(result: Result): Step[] {
     }
     case 'compare':
       return []
+    case 'train': {
+      const output = result.training?.output
+      if (!output) return []
+      const exposed = result.norms.some(({ exposures }) => exposures.length > 0)
+      return exposed
+        ? [
+            {
+              command: `varshift measure ${quoted(output)} --data DATA`,
+              why: 'see how far each layer shifts between train and eval mode',
+            },
+          ]
+        : []
+    }
   }
 }
 

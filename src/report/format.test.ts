@@ -74,3 +74,8 @@ describe('names', () => {
     expect(format.fileName('a/')).toBe('a')
   })
 })
+
+it('tells durations', () => {
+  const texts = [0, 812, 9940, 45_400, 59_700, 200_000, 7_500_000, Number.NaN].map(format.duration)
+  expect(texts).toEqual(['0.0 s', '0.8 s', '9.9 s', '45 s', '1 min 0 s', '3 min 20 s', '2 h 5 min', '∞/NaN'])
+})

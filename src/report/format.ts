@@ -99,3 +99,15 @@ export function layerName(label: string): string {
 export function fileName(path: string): string {
   return printable(path.split(/[/\\]/).findLast((part) => part !== '') ?? path)
 }
+
+/** `0.8 s`, `45 s`, `3 min 20 s`, `2 h 5 min` */
+export function duration(ms: number): string {
+  const seconds = ms / 1000
+  if (!Number.isFinite(seconds)) return nonFinite
+  if (seconds < 9.95) return `${seconds.toFixed(1)} s`
+  const whole = Math.round(seconds)
+  if (whole < 60) return `${whole} s`
+  const minutes = Math.floor(whole / 60)
+  if (minutes < 60) return `${minutes} min ${whole % 60} s`
+  return `${Math.floor(minutes / 60)} h ${minutes % 60} min`
+}

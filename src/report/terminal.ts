@@ -8,6 +8,7 @@ import { modes } from './terminal/modes.ts'
 import type { Page } from './terminal/page.ts'
 import { paintWith } from './terminal/paint.ts'
 import { repair } from './terminal/repair.ts'
+import { training } from './terminal/training.ts'
 
 export interface TerminalOptions {
   /** Use colours and weights; whether the terminal has them, and NO_COLOR, are the caller's to ask. */
@@ -32,6 +33,7 @@ export function renderTerminal(result: Result, { color, width, verbose, rules }:
     head(result, page),
     ...(result.command === 'check' ? findings(result, page) : []),
     ...(result.measurement ? [layers(result, page), modes(result, page)] : []),
+    training(result, page),
     notes(result, page),
     repair(result, page),
     conclusion(result, page),

@@ -1,5 +1,15 @@
 import type { Measurement, Result, Severity } from '../result/result.ts'
-import { counted, fileName, integer, layerName, percent, printable, ratio, times } from './format.ts'
+import {
+  counted,
+  fileName,
+  integer,
+  layerName,
+  percent,
+  printable,
+  ratio,
+  significant,
+  times,
+} from './format.ts'
 import { levelOf, worstLayer } from './layers.ts'
 
 export interface Verdict {
@@ -19,6 +29,8 @@ export function verdictOf(result: Result): Verdict {
       return fixVerdict(result)
     case 'compare':
       return compareVerdict(result)
+    case 'train':
+      return trainVerdict(result)
   }
 }
 
@@ -162,6 +174,29 @@ function compareVerdict({ model, other, measurement, after, comparison }: Result
     tone: 'neutral',
     sentence: parts.length > 0 ? `${parts.join('; ')}.` : `${a} and ${b}, side by side.`,
   }
+}
+
+function trainVerdict({ training }: Result): Verdict {
+  const last = training?.curve.find(({ epoch }) => epoch === training.bestEpoch) ?? training?.curve.at(-1)
+  if (!training || !last)
+    return { tone: 'neutral', sentence: 'Training stopped before the first epoch was done.' }
+  const { train, validation } = last
+  const figures = validation ?? train
+  const what = [
+    ...(figures.accuracy === null ? [] : [`accuracy ${percent(figures.accuracy)}`]),
+    ...(figures.loss === null ? [] : [`loss ${significant(figures.loss)}`]),
+  ].join(', ')
+  const where = validation
+    ? 'on the validation samples'
+    : 'on the training samples, as the parameters changed'
+  const after = `after ${counted(last.epoch, 'epoch')}`
+  if (training.ended === 'interrupted')
+    return {
+      tone: 'warning',
+      sentence: `Stopped at step ${integer(training.steps)}: ${what} ${where} ${after}.`,
+    }
+  const early = training.ended === 'early-stopping' ? 'Stopped early' : 'Trained'
+  return { tone: 'good', sentence: `${early}: ${what} ${where} ${after}.` }
 }
 
 /** What the two measurements of a result are called: files when comparing, before and after when repairing. */

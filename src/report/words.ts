@@ -16,7 +16,8 @@ export const preservedWords: Readonly<Record<RepairInfo['preserves'], string>> =
 
 /** What a reader has to know before trusting the figures, each once; what holds for one side alone names it. */
 export function notesOf(result: Result): string[] {
-  const { measurement, after } = result
+  const { measurement, after, training } = result
+  if (training) return [...training.notes]
   const sides = [measurement, after].map((side) => (side ? notesOfSide(side) : []))
   const names = sideNames(result)
   const shared = (note: string) => !after || sides.every((notes) => notes.includes(note))

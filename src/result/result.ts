@@ -202,9 +202,44 @@ const comparison = z.object({
   agreement: agreement,
 })
 
+const figures = z.object({
+  loss: z.number().nullable().describe('mean over the samples'),
+  accuracy: z
+    .number()
+    .nullable()
+    .describe('share of right answers, 0 to 1; null where there is no right and wrong'),
+})
+
+const training = z.object({
+  network: z.string().describe('name of a network, or the file that was trained on'),
+  parameters: z.number().describe('numbers that were trained'),
+  epochs: z.number().describe('asked for'),
+  steps: z.number().describe('taken'),
+  stepsPerEpoch: z.number(),
+  ended: z.enum(['finished', 'early-stopping', 'interrupted']),
+  bestEpoch: z.number().optional().describe('whose parameters were taken, with early stopping'),
+  device: z.string(),
+  recipe: z.record(z.string(), z.unknown()).describe('every setting, the seed among them'),
+  curve: z.array(
+    z.object({
+      epoch: z.number(),
+      step: z.number().describe('steps taken at its end'),
+      learningRate: z.number().describe('in its last step'),
+      train: figures.describe('over its steps, as the parameters changed'),
+      validation: figures.nullable().describe('in eval mode, after it'),
+      gradientNorm: z.number().nullable(),
+      durationMs: z.number(),
+    }),
+  ),
+  samplesPerSecond: z.number().nullable(),
+  notes: z.array(z.string()),
+  versions: z.record(z.string(), z.string()),
+  output: z.string().nullable().describe('file written, if any'),
+})
+
 export const resultSchema = z.object({
   version: z.string().describe('of this schema'),
-  command: z.enum(['check', 'measure', 'fix', 'compare']),
+  command: z.enum(['check', 'measure', 'fix', 'compare', 'train']),
   tool: z.object({ name: z.literal('varshift'), version: z.string() }),
   seed: z.number().optional(),
   model: modelInfo,
@@ -218,6 +253,7 @@ export const resultSchema = z.object({
   after: measurement.optional().describe('the repaired model, or the second one of a comparison'),
   comparison: comparison.optional(),
   repair: repair.optional(),
+  training: training.optional(),
   statistics: z
     .array(
       z.object({
@@ -243,6 +279,7 @@ export type Measurement = z.infer<typeof measurement>
 export type Layer = z.infer<typeof layer>
 export type Score = z.infer<typeof score>
 export type Agreement = z.infer<typeof agreement>
+export type TrainingInfo = z.infer<typeof training>
 export type RepairInfo = z.infer<typeof repair>
 export type Quantiles = z.infer<typeof quantiles>
 export type Interval = z.infer<typeof interval>

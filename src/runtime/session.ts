@@ -83,6 +83,12 @@ function viewsOf(tensors: ReadonlyMap<string, Tensor>): Record<string, ort.Tenso
   return views
 }
 
+/** Of ONNX Runtime, here. */
+export const runtimeVersion: string =
+  ort.env.versions.node !== undefined
+    ? `onnxruntime-node ${ort.env.versions.node}`
+    : `onnxruntime-web ${ort.env.versions.web ?? ort.env.versions.common}`
+
 const absence = {
   webgpu:
     'there is no WebGPU adapter here: no graphics card with a driver (Vulkan, Metal or Direct3D 12) was found',
