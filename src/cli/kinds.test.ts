@@ -41,7 +41,7 @@ test('what a setting shows, it reads, and so does the configuration file', () =>
   }
   for (const name of settingNames) {
     const kind = settings[name].kind as (typeof settings)['format']['kind']
-    const candidates = [samples[name], 'json', 'error', 'NHWC', '3', '1.5', 'true', 'a'].filter(
+    const candidates = [samples[name], 'json', 'error', 'NHWC', '3', '1.5', '0.5', 'true', 'a'].filter(
       (text) => text !== undefined,
     )
     const value = candidates.map((text) => kind.parse(text)).find((parsed) => parsed !== undefined)!

@@ -13,6 +13,7 @@ import { elementCount, Tensor } from '../ir/tensor.ts'
 import { fillWords } from '../ops/random-words.ts'
 import type { Files } from '../platform/files.ts'
 import { toMode } from '../rewrite/modes/mode.ts'
+import { raiseOpset } from '../rewrite/passes/raise-opset.ts'
 import { createSession, type Session } from '../runtime/session.ts'
 import { type EpochFigures, readCheckpoint, type TrainingState, writeCheckpoint } from './checkpoint.ts'
 import { firstNonFinite } from './diagnose.ts'
@@ -187,7 +188,7 @@ class Run implements Training {
         'the model has no float32 weights that can be trained; quantized, half-precision and folded models cannot: train the original',
       )
     this.#parameters = unfrozen(all, freeze)
-    this.#base = withParametersAsInitializers(this.#source, this.#parameters)
+    this.#base = raiseOpset(withParametersAsInitializers(this.#source, this.#parameters))
     await this.#prepareData()
     const policy = this.#statisticsPolicy()
     const { fields } = adapt(this.#train, this.#wanted, this.#adaptOptions())
