@@ -38,6 +38,9 @@ test('what a setting shows, it reads, and so does the configuration file', () =>
     data: 'shapes:count=10',
     imageSize: '8x9',
     severity: 'a=off',
+    decay: 'all',
+    norms: 'keep',
+    device: 'cpu',
   }
   for (const name of settingNames) {
     const kind = settings[name].kind as (typeof settings)['format']['kind']

@@ -1,4 +1,5 @@
 import type { Dataset } from '../data/dataset.ts'
+import { fairPart } from '../data/fair-part.ts'
 import { openDataset } from '../data/open.ts'
 import { type Resident, resident } from '../data/resident.ts'
 import type { ModelFile } from '../formats/define-format.ts'
@@ -64,7 +65,10 @@ async function load(
       ? await openDataset(data, files, { ...options, ...(labels !== undefined && { labels }) })
       : data
   const progress = onProgress && phase({ onProgress }, what)
-  return resident(dataset, { limit: samples, signal, onProgress: progress })
+  return resident(samples === undefined ? dataset : fairPart(dataset, samples), {
+    signal,
+    onProgress: progress,
+  })
 }
 
 /** The network in the size that the data asks for, as the ONNX file that it would be. */
