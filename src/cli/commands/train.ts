@@ -54,11 +54,9 @@ export const trainCommand = defineCommand({
     )
     const wanted: ReportFile[] = await reportFiles(context, { model: run.output })
     const options = await optionsOf(run, context)
-    const [{ train }, { save }, { openModel }] = await Promise.all([
-      import('../../commands/train.ts'),
-      import('../../commands/save.ts'),
-      import('../../formats/open-model.ts'),
-    ])
+    const { train } = await import('../../commands/train.ts')
+    const { save } = await import('../../commands/save.ts')
+    const { openModel } = await import('../../formats/open-model.ts')
     return interruptible(console, async (signal) => {
       const source = 'network' in model ? model : await openModel(run.source, files)
       const follow = new Follower(console)
@@ -172,10 +170,8 @@ function noiseOf(text: string): { kind: string; value: number } {
 async function optionsOf(run: Told, context: CommandContext): Promise<TrainCommandOptions> {
   const { settings } = run
   const own = { ...context, settings }
-  const [{ parseAugment }, { parseChoice }] = await Promise.all([
-    import('../../data/augment.ts'),
-    import('../../train/settings.ts'),
-  ])
+  const { parseAugment } = await import('../../data/augment.ts')
+  const { parseChoice } = await import('../../train/settings.ts')
   const optimizer = parseChoice(settings.optimizer ?? 'sgd')
   const { momentum, weightDecay } = settings
   const tuned: Choice = { ...optimizer, ...given({ momentum, weightDecay }) }
