@@ -12,6 +12,9 @@ import type { CheckOptions } from './options.ts'
 export function check(file: ModelFile, options: CheckOptions = {}): Result {
   return {
     ...describe(file, 'check'),
-    ...runRules({ model: file.model, facts: factsOf(file.model) }, options),
+    ...runRules(
+      { model: file.model, facts: factsOf(file.model), withoutGraph: file.withoutGraph !== undefined },
+      options,
+    ),
   }
 }

@@ -7,6 +7,7 @@ import { check } from './check.ts'
 import { type Data, dataFor } from './data.ts'
 import { describeModel } from './describe.ts'
 import { withWeights } from './measure.ts'
+import { needGraph } from './need-graph.ts'
 import { type MeasureOptions, phase } from './options.ts'
 
 /**
@@ -19,6 +20,8 @@ export async function compare(
   options: MeasureOptions,
   files: Files,
 ): Promise<Result> {
+  needGraph(a)
+  needGraph(b)
   const [first, second] = await inEqualBatches(a.model, b.model, options, files)
   const before = await measureModel(a.model, first.batches, {
     ...options,

@@ -35,7 +35,8 @@ export function describe(
 }
 
 export function describeModel(file: ModelFile): ModelInfo {
-  const { model, path, sizeBytes, sha256 } = file
+  const { model, path, sizeBytes, sha256, notes = [], withoutGraph } = file
+  const all = [...(withoutGraph ? [withoutGraph] : []), ...notes]
   const facts = factsOf(model)
   return {
     path,
@@ -48,6 +49,7 @@ export function describeModel(file: ModelFile): ModelInfo {
     nodes: model.graph.nodes.length,
     norms: facts.norms.length,
     noises: facts.noises.length,
+    ...(all.length > 0 ? { notes: all } : {}),
   }
 }
 

@@ -14,6 +14,7 @@ import { recalibrate } from '../rewrite/repairs/recalibrate.ts'
 import { check } from './check.ts'
 import { dataFor } from './data.ts'
 import { statisticsOf, withWeights } from './measure.ts'
+import { needGraph } from './need-graph.ts'
 import { type FixOptions, phase } from './options.ts'
 import { recalibrated } from './recalibrated.ts'
 
@@ -46,6 +47,7 @@ export async function fix(file: ModelFile, options: FixOptions, files: Files): P
       )
     return fixFrom(file, options.from, options)
   }
+  needGraph(file)
   if (restructures && restructuring.length === 0)
     return {
       result: {
@@ -130,12 +132,15 @@ function fixFrom(file: ModelFile, from: Result, options: FixOptions): Fixed {
     throw new UserError(
       'the result holds no statistics to repair with; make it with `varshift measure MODEL --data DATA -o shift.json`',
     )
-  if (from.model.sha256 && file.sha256 && from.model.sha256 !== file.sha256)
+  // A state dictionary is not what was measured: its layers are those that go by the same path.
+  const isOther = file.withoutGraph !== undefined
+  if (!isOther && from.model.sha256 && file.sha256 && from.model.sha256 !== file.sha256)
     throw new UserError(
       `the statistics were measured on another file (sha256 ${from.model.sha256.slice(0, 12)}..., this one is ${file.sha256.slice(0, 12)}...); measure this one`,
     )
   const channels = new Map(norms.map((norm) => [norm.key, norm.mean?.length]))
-  const edits = from.statistics.map(({ key, label, mean, variance }): SetRunningStatistics => {
+  const edits = from.statistics.map(({ key: measured, label, mean, variance }): SetRunningStatistics => {
+    const key = isOther ? label : measured
     const expected = channels.get(key)
     if (expected === undefined || mean.length !== expected || variance.length !== expected)
       throw new UserError(

@@ -8,6 +8,7 @@ import type { Files } from '../platform/files.ts'
 import type { Layer, Measurement, Result } from '../result/result.ts'
 import { check } from './check.ts'
 import { dataFor } from './data.ts'
+import { needGraph } from './need-graph.ts'
 import { type MeasureOptions, phase } from './options.ts'
 import { recalibrated } from './recalibrated.ts'
 
@@ -16,6 +17,7 @@ import { recalibrated } from './recalibrated.ts'
  * train, eval and sample mode differ. Throws a UserError if the data does not fit the model.
  */
 export async function measure(file: ModelFile, options: MeasureOptions, files: Files): Promise<Result> {
+  needGraph(file)
   const { model } = file
   const data = await dataFor(model, options, files)
   const { measurement } = await measureModel(model, data.batches, {

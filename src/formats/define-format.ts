@@ -14,6 +14,11 @@ export interface ModelFile {
   readonly model: Model
   /** What the model cannot carry of what the file says, each with its layer; absent where it carries all. */
   readonly notes?: readonly string[] | undefined
+  /**
+   * Why the file has no graph, and what to do for one: its model then holds the normalizations that it stores, each by
+   * itself, and cannot be run. Absent for all others.
+   */
+  readonly withoutGraph?: string | undefined
   /** Files beside it that belong to it: path there, and name relative to its folder. */
   readonly companions: readonly { readonly path: string; readonly name: string }[]
   /** The file with `edits` applied, in its own format: chunks whose sum it is. Without edits the very same bytes. */

@@ -4,11 +4,11 @@ import { isZip, memberNames } from '../platform/zip.ts'
 import type { Format, ModelFile } from './define-format.ts'
 import { keras, kerasH5 } from './keras/index.ts'
 import { onnx } from './onnx/onnx.ts'
-import { pt2 } from './pytorch/index.ts'
+import { pt2, safetensors, stateDict } from './pytorch/index.ts'
 import { tfjs } from './tfjs/tfjs.ts'
 
 /** All formats, in the order in which they are tried: the last knows its files least surely. */
-export const formats: readonly Format[] = [keras, kerasH5, pt2, tfjs, onnx]
+export const formats: readonly Format[] = [keras, kerasH5, pt2, stateDict, safetensors, tfjs, onnx]
 
 const ascii = (bytes: Uint8Array, from: number, to: number) =>
   String.fromCharCode(...bytes.subarray(from, to))
@@ -37,6 +37,11 @@ const lookalikes: readonly { test(bytes: Uint8Array): boolean; message: string }
     test: holds(/(^|\/)data\/aotinductor\//),
     message: 'this is a package compiled by AOTInductor; give the .pt2 file that torch.export.save wrote',
   },
+  {
+    test: (b) => ascii(b, 257, 262) === 'ustar',
+    message:
+      'this is a tar archive (the first releases of PyTorch wrote such files); in Python save `torch.save(torch.load(FILE, weights_only=True), NEW)`, or unpack it first',
+  },
   { test: holds(/\.npy$/), message: 'this is a NumPy archive: data, not a model; give it with --data' },
   { test: holds(/\.onnx$/), message: 'this is a zip archive around an ONNX file; unpack it first' },
   {
@@ -55,7 +60,8 @@ const lookalikes: readonly { test(bytes: Uint8Array): boolean; message: string }
   },
   {
     test: (b) => b[0] === 0x80 && b[1]! <= 5,
-    message: 'this is a Python pickle, which is never opened; export the model to ONNX',
+    message:
+      'this is a Python pickle (PyTorch before 1.6 wrote such files too), which is never opened; in Python save `torch.save(torch.load(FILE, weights_only=True), NEW)`, or export the model with `torch.export.save` or to ONNX',
   },
   {
     test: (b) => b.subarray(0, 256).every((byte) => (byte >= 32 && byte < 127) || (byte >= 9 && byte <= 13)),

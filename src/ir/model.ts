@@ -103,6 +103,12 @@ export const labelOf = (node: Node): string => node.origin?.label || node.name |
 
 export const isOnnxDomain = (domain: string): boolean => domain === '' || domain === 'ai.onnx'
 
+/** Domains of nodes that a format keeps by name only, since ONNX has nothing like them: they cannot be run. */
+const opaqueDomains: readonly string[] = ['aten', 'keras']
+
+/** Whether the node stands for a layer or operator that is known by name only. */
+export const isOpaque = (node: Node): boolean => opaqueDomains.includes(node.domain)
+
 /** A getter for attributes of one type: the value, or undefined if the node has none of that name and type. */
 const attributeOf =
   <V>(type: Attribute['type']) =>

@@ -22,9 +22,10 @@ export function notesOf(result: Result): string[] {
   const names = sideNames(result)
   const shared = (note: string) => !after || sides.every((notes) => notes.includes(note))
   return [
-    ...new Set(
-      sides.flatMap((notes, i) => notes.map((note) => (shared(note) ? note : `${names[i]}: ${note}`))),
-    ),
+    ...new Set([
+      ...(result.model.notes ?? []),
+      ...sides.flatMap((notes, i) => notes.map((note) => (shared(note) ? note : `${names[i]}: ${note}`))),
+    ]),
   ]
 }
 

@@ -48,6 +48,7 @@ const modelInfo = z.object({
   nodes: z.number(),
   norms: z.number().describe('BatchNormalizations with running statistics'),
   noises: z.number(),
+  notes: z.array(z.string()).optional().describe('what the file says and the model does not carry, by layer'),
 })
 
 const outline = z

@@ -6,6 +6,7 @@ import { placeOf } from './places.ts'
 export const deadBatchNormChannel = defineRule({
   id: 'dead-batch-norm-channel',
   severity: 'info',
+  judgesAlone: true,
   summary:
     'Channels of a BatchNormalization have a scale of exactly 0, so that they give a constant, or a variance of exactly 0, so that they were constant in training.',
   why: 'A channel whose scale is 0 gives its shift whatever comes in: it costs time and carries nothing. A channel whose variance is exactly 0 never varied in training, often because an activation in front of it died; shift ratios say nothing about it, and eval mode multiplies whatever it carries at inference by 1 / sqrt(epsilon). If all channels of a layer are dead, everything that reaches the output through it is lost (reported as a warning).',

@@ -6,6 +6,8 @@ import type { Finding, Place, Severity } from '../result/result.ts'
 export interface RuleContext {
   readonly model: Model
   readonly facts: Facts
+  /** The model is a mere list of normalizations: only rules that judge each by itself are asked. */
+  readonly withoutGraph?: boolean | undefined
 }
 
 type Value = Finding['data'][string]
@@ -36,6 +38,8 @@ export interface RuleDefinition<Messages extends Readonly<Record<string, string>
   /** The pattern found, permanently: baselines and configurations hold it. */
   readonly id: string
   readonly severity: Severity
+  /** What it says depends on nothing but the numbers that a normalization stores. */
+  readonly judgesAlone?: boolean | undefined
   /** What it finds, in one sentence. */
   readonly summary: string
   /** Why it matters. */

@@ -6,6 +6,7 @@ import { placeOf } from './places.ts'
 export const degenerateBatchNorm = defineRule({
   id: 'degenerate-batch-norm',
   severity: 'error',
+  judgesAlone: true,
   summary:
     'A BatchNormalization stores numbers that are not finite, a negative variance, or a variance below epsilon.',
   why: 'A number that is not finite spreads over every output of the network, and so does the square root of a negative variance. A variance below epsilon is not wrong in itself: the channel was almost constant in training. But eval mode multiplies it by up to 1 / sqrt(epsilon), about 316 for the usual 1e-5, so whatever the channel carries at inference and did not carry in training swamps the layers behind.',

@@ -65,7 +65,11 @@ export function runRules(context: RuleContext, options: RuleOptions = {}): RuleF
   const { select, ignore = [], severity = {}, baseline = [] } = options
   for (const id of [...(select ?? []), ...ignore, ...Object.keys(severity)]) ruleOf(id)
   const chosen = rules.filter(
-    ({ id }) => (!select || select.includes(id)) && !ignore.includes(id) && severity[id] !== 'off',
+    ({ id, judgesAlone }) =>
+      (!select || select.includes(id)) &&
+      !ignore.includes(id) &&
+      severity[id] !== 'off' &&
+      (judgesAlone || !context.withoutGraph),
   )
   const taken = new Map<string, number>()
   const findings = chosen.flatMap((rule) =>

@@ -6,6 +6,7 @@ import { placeOf } from './places.ts'
 export const neverUpdatedBatchNorm = defineRule({
   id: 'never-updated-batch-norm',
   severity: 'error',
+  judgesAlone: true,
   summary:
     'A BatchNormalization holds a running mean of exactly 0 and a running variance of exactly 1 in every channel, although its scale or shift was trained.',
   why: 'These are the values that the statistics start from. The layer was trained with batch statistics while its running statistics were never updated: its momentum was set to a wrong value (the ONNX and TensorFlow convention against that of PyTorch), tracking was switched off, or the update operations were not run. At inference it does not normalise at all.',

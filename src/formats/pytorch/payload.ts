@@ -3,7 +3,7 @@ import { type DataType, dataTypes, type Tensor } from '../../ir/tensor.ts'
 import type { Archive } from '../../platform/archive.ts'
 import { parsePayloads, scalarTypes, stridedLayout, type TensorMeta } from './program.ts'
 import { contiguousStrides, type Storage, type StoredTensor, scatter } from './storage.ts'
-import { dictionariesOf, openTorchZip, type TorchZip } from './torch-zip.ts'
+import { dictionariesOf, openTorchZip } from './torch-zip.ts'
 
 /** New contents for a stored tensor. */
 export interface Replacement {
@@ -20,7 +20,7 @@ export interface Payload {
 }
 
 /** A payload whose storages are members of `archive` by the storage's key. */
-function inMembers(archive: Archive, tensors: ReadonlyMap<string, StoredTensor>): Payload {
+export function inMembers(archive: Archive, tensors: ReadonlyMap<string, StoredTensor>): Payload {
   return {
     tensors,
     replace: (replacements) => {
@@ -36,14 +36,13 @@ function inMembers(archive: Archive, tensors: ReadonlyMap<string, StoredTensor>)
   }
 }
 
-/** The only state dictionary that a torch zip holds. */
-export const payloadOf = ({ archive }: TorchZip, tensors: ReadonlyMap<string, StoredTensor>): Payload =>
-  inMembers(archive, tensors)
-
 /** A payload that a torch zip holds which is itself a member of `outer`. */
 async function inTorchZip(outer: Archive, member: string): Promise<Payload> {
   const zip = await openTorchZip(outer.read(member), `'${member}'`)
-  const inner = payloadOf(zip, new Map(dictionariesOf(zip.value).flatMap(({ tensors }) => [...tensors])))
+  const inner = inMembers(
+    zip.archive,
+    new Map(dictionariesOf(zip.value).flatMap(({ tensors }) => [...tensors])),
+  )
   return {
     tensors: inner.tensors,
     replace: (replacements) => {

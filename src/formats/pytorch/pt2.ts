@@ -1,13 +1,11 @@
-import type { Edit } from '../../ir/edit.ts'
-import { tensorChanges } from '../../ir/edit.ts'
 import { UserError } from '../../ir/errors.ts'
 import { Archive } from '../../platform/archive.ts'
 import { isZip, memberNames } from '../../platform/zip.ts'
 import { defineFormat } from '../define-format.ts'
-import { type Payload, readPayload } from './payload.ts'
+import { replacementsOf } from './edits.ts'
+import { readPayload } from './payload.ts'
 import { parseProgram } from './program.ts'
-import { overlap } from './storage.ts'
-import { type Translated, translate } from './translate.ts'
+import { translate } from './translate.ts'
 
 /** The member that holds the program: of newer releases in a folder of models, of older ones at the top. */
 const programMember = /^(?:(.*\/)?models\/([^/]+)|serialized_exported_program)\.json$/
@@ -35,38 +33,15 @@ export const pt2 = defineFormat({
     const [, root = '', name = 'model'] = programMember.exec(member!)!
     const program = parseProgram(archive.text(member!), member!)
     const payload = await readPayload(archive, name, root)
-    const translated = translate(program, payload)
+    const { model, stored, notes } = translate(program, payload)
     return {
       path,
       sizeBytes: bytes.length,
       bytes,
-      model: translated.model,
+      model,
+      notes,
       companions: [],
-      write: (edits) => archive.write(membersWith(edits, translated, payload)),
+      write: (edits) => archive.write(payload.replace(replacementsOf(edits, model, stored))),
     }
   },
 })
-
-/** New contents of the members that `edits` change. */
-function membersWith(
-  edits: readonly Edit[],
-  { model, stored }: Translated,
-  payload: Payload,
-): Map<string, Uint8Array> {
-  const changes = tensorChanges(model.graph, edits).map(({ value, tensor, split }) => {
-    const view = stored.get(value)
-    if (split || !view) {
-      const label = split?.node.origin?.label ?? value
-      throw new UserError(
-        `cannot set '${value}' for '${label}' alone: it is shared or computed in the program; give each layer a module of its own and export again`,
-      )
-    }
-    for (const [name, other] of stored)
-      if (name !== value && overlap(view, other))
-        throw new UserError(
-          `cannot set '${value}': its memory is also that of '${name}'; export the model with a copy of each`,
-        )
-    return { view, tensor }
-  })
-  return payload.replace(changes)
-}

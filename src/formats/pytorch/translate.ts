@@ -1,5 +1,15 @@
 import { UserError } from '../../ir/errors.ts'
-import type { Attribute, Dim, Model, Node, TensorType, ValueInfo } from '../../ir/model.ts'
+import {
+  type Attribute,
+  type Dim,
+  isOpaque,
+  labelOf,
+  type Model,
+  type Node,
+  stringAttribute,
+  type TensorType,
+  type ValueInfo,
+} from '../../ir/model.ts'
 import { Call, Emitter, opset, Untranslatable } from './aten/define-aten.ts'
 import { atenUnits } from './aten/index.ts'
 import { dataTypeOf, type Payload } from './payload.ts'
@@ -23,6 +33,8 @@ const maxNodes = 200_000
 export interface Translated {
   readonly model: Model
   readonly stored: ReadonlyMap<string, StoredTensor>
+  /** Operators that have no counterpart, each with its layer. */
+  readonly notes?: readonly string[] | undefined
 }
 
 /** Operators that only check something or are there for autograd. */
@@ -89,6 +101,9 @@ export function translate(program: Program, payload: Payload): Translated {
   return new Translator(program, payload).run()
 }
 
+/** Values of a whole with one part of it replaced. */
+type Insert = (whole: string, part: string) => string
+
 class Translator {
   readonly #program: Program
   readonly #payload: Payload
@@ -98,6 +113,8 @@ class Translator {
   readonly #values = new Map<string, string>()
   /** The name whose memory each name is a view of. */
   readonly #roots = new Map<string, string>()
+  /** The part of another name that a name is: what is written into it is written there. */
+  readonly #parts = new Map<string, { readonly whole: string; readonly insert: Insert }>()
   /** Names whose memory was changed through another view, by what. */
   readonly #stale = new Map<string, string>()
   readonly #stored = new Map<string, StoredTensor>()
@@ -143,7 +160,12 @@ class Translator {
       functions: [],
       producer: version ? `PyTorch ${version}` : 'PyTorch',
     }
-    return { model, stored: this.#stored }
+    const notes = nodes.flatMap((node) =>
+      isOpaque(node)
+        ? [`${labelOf(node)}: '${node.opType}' is not carried over (${stringAttribute(node, 'reason')})`]
+        : [],
+    )
+    return { model, stored: this.#stored, notes: notes.length > 0 ? [...new Set(notes)] : undefined }
   }
 
   #type(meta: TensorMeta | undefined): TensorType {
@@ -235,11 +257,12 @@ class Translator {
     const before = this.#build.nodes.length
     const types = outputs.map((name) => this.#type(graph.tensor_values[name.slice(prefix.length)]))
     const read = (name: string) => this.#read(prefix + name)
+    const call = new Call({ op, overload, args, outputs: types, read })
     let values: readonly (string | undefined)[] = []
     try {
       const unit = atenUnits.get(`${op}.${overload}`) ?? atenUnits.get(op)
       if (!unit) throw new Untranslatable('the operator is not known')
-      values = [unit.emit(new Call({ op, overload, args, outputs: types, read }), this.#build)].flat()
+      values = [unit.emit(call, this.#build)].flat()
     } catch (error) {
       if (!(error instanceof Untranslatable)) throw error
       this.#build.nodes.length = before
@@ -255,21 +278,64 @@ class Translator {
     const [output] = outputs
     if (first === undefined || output === undefined) return
     const root = this.#roots.get(prefix + first) ?? prefix + first
+    const insert = this.#insertOf(op, call)
+    if (insert) this.#parts.set(output, { whole: prefix + first, insert })
+    const written = this.#build.nodes.length
     if (inPlace) this.#changed(prefix + first, root, output, node.target)
+    this.#label(node, op, written)
     if (inPlace || views.has(op)) for (const name of outputs) this.#roots.set(name, root)
   }
 
-  /** After an operator wrote into `name`: names of the very same value have the new one, other views are stale. */
+  /**
+   * After an operator wrote into `name`: names of the very same value have the new one, and so have those that it is a
+   * part of; other views are stale.
+   */
   #changed(name: string, root: string, output: string, target: string): void {
-    const [old, now] = [this.#values.get(name), this.#values.get(output)!]
-    for (const other of new Set([
-      root,
-      name,
-      ...[...this.#roots].flatMap(([view, r]) => (r === root ? [view] : [])),
-    ])) {
-      if (other === output) continue
-      if (this.#values.get(other) === old) this.#values.set(other, now)
-      else this.#stale.set(other, target)
+    const views = new Set([root, ...[...this.#roots].flatMap(([view, of]) => (of === root ? [view] : []))])
+    const current = new Set<string>([output])
+    const set = (changed: string, now: string) => {
+      const old = this.#values.get(changed)!
+      const type = this.#build.types.get(old)
+      if (type && !this.#build.types.has(now)) this.#build.types.set(now, type)
+      for (const view of [changed, ...views])
+        if (this.#values.get(view) === old && !current.has(view)) {
+          this.#values.set(view, now)
+          current.add(view)
+        }
+    }
+    set(name, this.#values.get(output)!)
+    for (let inner = name, part = this.#parts.get(inner); part; part = this.#parts.get(inner)) {
+      const { whole, insert } = part
+      set(whole, insert(this.#values.get(whole)!, this.#values.get(inner)!))
+      inner = whole
+    }
+    for (const view of views) if (!current.has(view)) this.#stale.set(view, target)
+  }
+
+  /** How what is written into a slice gets into the whole; undefined for steps and for places that depend on the input. */
+  #insertOf(op: string, call: Call): Insert | undefined {
+    if (op !== 'slice' && op !== 'select') return undefined
+    const build = this.#build
+    try {
+      const x = call.tensor('self')
+      const axis = call.axis('dim', build.rank(x), 0)
+      const size = build.size(x, axis)
+      const place = (at: number) => Math.min(Math.max(at < 0 ? at + size : at, 0), size)
+      const from = place(call.number(op === 'select' ? 'index' : 'start', 0))
+      const to = op === 'select' ? from + 1 : place(call.number('end', size))
+      if (call.number('step', 1) !== 1) return undefined
+      return (whole, part) => {
+        const inserted = op === 'select' ? build.unsqueeze(part, [axis]) : part
+        const parts = [
+          ...(from > 0 ? [build.slice(whole, axis, 0, from)] : []),
+          inserted,
+          ...(to < size ? [build.slice(whole, axis, to, size)] : []),
+        ]
+        return parts.length === 1 ? inserted : build.op('Concat', parts, { axis })
+      }
+    } catch (error) {
+      if (error instanceof Untranslatable) return undefined
+      throw error
     }
   }
 
@@ -338,7 +404,7 @@ class Translator {
   /** Labels what was written since `from`. */
   #label(node: ProgramNode, op: string, from: number): void {
     const { nodes } = this.#build
-    const label = labelOf(node, op)
+    const label = moduleOf(node, op)
     for (let i = from; i < nodes.length; i++) nodes[i] = { ...nodes[i]!, origin: { label } }
   }
 
@@ -367,8 +433,8 @@ class Translator {
   }
 }
 
-/** Nodes of operators that have no counterpart in ONNX. */
-export const opaqueDomain = 'aten'
+/** The domain of nodes whose operator has no counterpart in ONNX. */
+const opaqueDomain = 'aten'
 
 const nameOf = (argument: Argument | undefined): string | undefined => {
   if (!argument) return undefined
@@ -413,7 +479,7 @@ function symbolsOf({ graph_module: { graph, signature } }: Program): Map<string,
  * The module that a node belongs to, as the user's code calls it: `layer1.0.bn2`. A function called in a module of the
  * user's own is named after both: `layer1.0/dropout`.
  */
-function labelOf({ metadata, outputs }: ProgramNode, op: string): string {
+function moduleOf({ metadata, outputs }: ProgramNode, op: string): string {
   const name = outputs.flatMap(outputNames)[0] || op
   const innermost = metadata.nn_module_stack?.split(';').at(-1)
   if (innermost === undefined) return name

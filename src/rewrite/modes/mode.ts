@@ -2,7 +2,7 @@ import type { Noise, Norm } from '../../analysis/facts.ts'
 import { factsOf } from '../../analysis/index.ts'
 import { attributesOf, float, GraphBuilder } from '../../ir/builder.ts'
 import { UserError } from '../../ir/errors.ts'
-import { type Dim, intAttribute, keyOf, type Model, type Node } from '../../ir/model.ts'
+import { type Dim, intAttribute, isOpaque, keyOf, labelOf, type Model, type Node } from '../../ir/model.ts'
 import { type DataType, dataTypes, isFloat } from '../../ir/tensor.ts'
 import { usesOf } from '../../ir/uses.ts'
 import type { EmitSettings } from '../../ops/define-noise.ts'
@@ -59,6 +59,11 @@ export function rewritten(
     norm: (build: GraphBuilder, norm: Norm) => readonly string[]
   },
 ): Model {
+  const unknown = model.graph.nodes.find(isOpaque)
+  if (unknown)
+    throw new UserError(
+      `the model cannot be run: '${labelOf(unknown)}' (${unknown.opType}) has no counterpart in ONNX; \`check\` tells what can be said without running it`,
+    )
   const { noises, norms, types } = factsOf(model)
   const uses = usesOf(model.graph)
   const build = new GraphBuilder(model)
