@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("parts", nargs="*", default=["networks", "noise"], help="networks, networks/<name>, noise (default: networks noise)")
+    parser.add_argument("parts", nargs="*", default=["networks", "noise", "gradients"], help="networks, networks/<name>, noise, gradients (default: all)")
     parser.add_argument("--out", type=Path, default=ROOT / "test" / "oracle", help="folder to write to")
     options = parser.parse_args()
     for part in options.parts:
@@ -23,8 +23,12 @@ def main():
             import record_noise
 
             record_noise.record(options.out / "noise")
+        elif kind == "gradients":
+            import record_gradients
+
+            record_gradients.record(options.out / "gradients")
         else:
-            parser.error(f"unknown part {part!r}: expected networks, networks/<name> or noise")
+            parser.error(f"unknown part {part!r}: expected networks, networks/<name>, noise or gradients")
 
 
 if __name__ == "__main__":

@@ -35,6 +35,8 @@ export function withGradients(model: Model, { loss, wrt }: Differentiation): Dif
       `gradients need a model of opset ${minOpset} or newer, got ${opsetOf(model)}; raise its opset first`,
     )
   const build = new GradientBuilder(model)
+  const path = nodesBetween(model, build, { loss, wrt })
+  refuseMissing(path)
   const lossType = staticType(build.knownOf(loss))
   if (!lossType || !isFloat(lossType.dataType) || lossType.shape.some((size) => size !== 1))
     throw new UserError(
@@ -48,8 +50,6 @@ export function withGradients(model: Model, { loss, wrt }: Differentiation): Dif
       )
   }
 
-  const path = nodesBetween(model, build, { loss, wrt })
-  refuseMissing(path)
   const backward = new Backward(build, path)
   backward.add(loss, build.constant(Tensor.of(lossType.dataType, lossType.shape, [1]), 'one'))
   for (const { node } of [...path].reverse()) backward.through(node)

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { knownValues } from '../../src/analysis/infer-types.ts'
 import { withGradients } from '../../src/autodiff/with-gradients.ts'
@@ -177,6 +178,57 @@ describe('gradients are central differences', () => {
         await check(bindDimensions(parseModel(text), bindings))
       })
     }
+})
+
+interface Recorded {
+  readonly name: string
+  /** The model in the text form; what it computes last is y. */
+  readonly graph: string
+  /** Seed of what y is multiplied with to make the loss. */
+  readonly weights: number
+  readonly loss: number
+  readonly gradients: Readonly<Record<string, readonly number[]>>
+}
+
+const recorded = JSON.parse(
+  readFileSync(new URL('../oracle/gradients/gradients.json', import.meta.url), 'utf8'),
+) as { readonly cases: readonly Recorded[] }
+
+/** Largest difference between gradients, relative to the largest element that is expected. */
+function relativeError(found: ArrayLike<number>, expected: readonly number[]): number {
+  const largest = expected.reduce((max, v) => Math.max(max, Math.abs(v)), 1e-3)
+  return expected.reduce((worst, v, i) => Math.max(worst, Math.abs(found[i]! - v) / largest), 0)
+}
+
+describe("gradients are PyTorch's", () => {
+  for (const { name, graph, weights, loss, gradients } of recorded.cases)
+    test(name, async () => {
+      const model = parseModel(graph)
+      const shape = knownValues(model).get('y')!.shape as readonly number[]
+      const build = new GraphBuilder(model)
+      for (const node of model.graph.nodes) build.keep(node)
+      const factor = build.constant(Tensor.float32(shape, uniform(elementCount(shape), -1, 1, weights)))
+      const product = build.mul('y', factor)
+      const total = shape.length > 0 ? build.reduceSum(product, [...shape.keys()], false) : product
+      const { model: differentiated, gradients: values } = withGradients(
+        { ...model, graph: { ...model.graph, nodes: build.nodes, initializers: build.initializers } },
+        { loss: total, wrt: Object.keys(gradients) },
+      )
+      const session = await createSession(
+        encodeModel(exposing(differentiated, [], [...new Set([total, ...values.values()])])),
+        { threads: 1 },
+      )
+      const found = await session.run(new Map())
+      await session.release()
+      expect(Math.abs(found.get(total)!.toNumbers()[0]! - loss)).toBeLessThan(
+        1e-5 * Math.max(1, Math.abs(loss)),
+      )
+      for (const [operand, expected] of Object.entries(gradients)) {
+        const gradient = found.get(values.get(operand)!)!
+        expect(gradient.size).toBe(expected.length)
+        expect(relativeError(gradient.toNumbers(), expected), operand).toBeLessThan(1e-4)
+      }
+    })
 })
 
 test('every operator that has a gradient is used in a sample of it', () => {
