@@ -38,6 +38,8 @@ export async function createSession(model: Uint8Array, options: SessionOptions =
     session = await ort.InferenceSession.create(model, {
       executionProviders: device === 'cpu' ? ['cpu'] : [device, 'cpu'],
       ...(threads > 0 ? { intraOpNumThreads: threads } : {}),
+      // Of version 1.30: it folds padding by zeros into a max pool, which pads by minus infinity.
+      extra: { optimization: { disable_specified_optimizers: 'Pad_Fusion' } },
       // Warnings are for whoever wrote the exporter; errors come back as exceptions.
       logSeverityLevel: 3,
     })

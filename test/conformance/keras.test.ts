@@ -73,7 +73,7 @@ describe.each(names)('%s', (name) => {
       expect(file.notes?.length).toBeGreaterThan(0)
       return
     }
-    expect(file.notes).toEqual([])
+    expect(file.notes?.filter((note) => !/is frozen/.test(note))).toEqual([])
     const outputs = await outputsOf(file.model, expected)
     for (const [i, { shape, values }] of expected.outputs.entries()) {
       expect(outputs[i]!.dims).toEqual(shape)

@@ -118,10 +118,17 @@ class ModelWriter {
 
   #call(call: Call, tensorOf: (tensor: TensorRef) => LayerValue): readonly LayerValue[] {
     const { layer } = call
-    const inputs = call.inputs.map(tensorOf).map((value) => settled(value, layer))
+    const taken = new Map<LayerValue, LayerValue>()
+    const valueFor = (tensor: TensorRef): LayerValue => {
+      const value = tensorOf(tensor)
+      const known = taken.get(value) ?? settled(value, layer)
+      taken.set(value, known)
+      return known
+    }
+    const inputs = call.inputs.map(valueFor)
     const keywordInputs = new Map<string, LayerValue[]>()
     for (const [key, value] of call.kwargs) {
-      const tensors = [value].flat().filter(isTensorRef).map(tensorOf)
+      const tensors = [value].flat().filter(isTensorRef).map(valueFor)
       if (tensors.length > 0) keywordInputs.set(key, tensors)
     }
     if (call.kwargs.get('training') === true && !layer.inner) {
@@ -137,13 +144,10 @@ class ModelWriter {
       return this.#apply(layer.inner, given)
     }
     const deep = (value: Argument): unknown =>
-      isTensorRef(value)
-        ? settled(tensorOf(value), layer)
-        : Array.isArray(value)
-          ? value.map(deep as never)
-          : value
+      isTensorRef(value) ? valueFor(value) : Array.isArray(value) ? value.map(deep as never) : value
     return this.#emit(layer, inputs, {
       keywordInputs,
+      kwargs: call.kwargs,
       args: call.args.map(deep),
       weight: (name) => this.#weightsOf(layer).get(name)!,
     })
@@ -152,17 +156,18 @@ class ModelWriter {
   #emit(
     layer: Layer,
     inputs: readonly LayerValue[],
-    given: Pick<LayerCall, 'keywordInputs' | 'args' | 'weight'>,
+    given: Pick<LayerCall, 'keywordInputs' | 'kwargs' | 'args' | 'weight'>,
   ): readonly LayerValue[] {
     const { build } = this
-    const definition = definitionOf(layer)
+    const definition = definitionOf(layer, given.args)
     build.enter(layer)
     const opaque = (reason: string, shape?: readonly Dim[]): LayerValue => {
       build.note(`${reason}; the model can be checked but not run: ${layer.className} is kept as it is`)
       return opaqueLayer(build, layer, inputs, shape)
     }
     if (!definition) return [opaque(`'${layer.className}' is no layer that varshift knows`)]
-    if (inputs.length === 0) build.refuse('it is applied to nothing; the file may be damaged')
+    if (inputs.length === 0 && given.keywordInputs.size === 0)
+      build.refuse('it is applied to nothing; the file may be damaged')
     const result = definition.emit({
       ...given,
       build,
@@ -173,6 +178,7 @@ class ModelWriter {
       apply: (inner, innerInputs, weight) => {
         const outputs = this.#emit(inner, innerInputs, {
           keywordInputs: new Map(),
+          kwargs: new Map(),
           args: innerInputs,
           weight,
         })

@@ -16,7 +16,13 @@ export function arrayOf(file: Hdf5File, path: string, layer: string): StoredWeig
   return { name: path, dataType, dims, read: () => file.read(dataset), locator: dataset }
 }
 
-export const datasetOf = (weight: StoredWeight): Dataset => weight.locator as Dataset
+/** Where the array lies. Throws a UserError for one that the file stores in another order. */
+export function datasetOf(weight: StoredWeight): Dataset {
+  if (weight.locator) return weight.locator as Dataset
+  throw new UserError(
+    `the array '${weight.name}' is stored as Keras 1 did and cannot be changed; save the model again with Keras 2 or 3`,
+  )
+}
 
 /** The arrays, if there are as many as expected. */
 export function checkCount(

@@ -1,6 +1,7 @@
 import { UserError } from '../../ir/errors.ts'
 import { arrayOf, checkCount } from './h5-arrays.ts'
 import { type Hdf5File, join } from './hdf5.ts'
+import { asKeras2, type Writer } from './keras1-weights.ts'
 import type { Layer, Topology } from './topology.ts'
 import type { StoredWeight, WeightSource, WeightSpec } from './weights.ts'
 
@@ -16,6 +17,7 @@ export function namedWeights(
 ): WeightSource {
   const root = file.children('/').groups.includes('model_weights') ? 'model_weights' : '/'
   const found = new Map<Layer, readonly StoredWeight[]>()
+  const writer = writerOf(file)
   const listOf = (layer: Layer): readonly StoredWeight[] => {
     const group = join(root, layer.name)
     return manyTexts(file, group, 'weight_names')
@@ -24,7 +26,7 @@ export function namedWeights(
   }
   for (const layer of topology.layers) {
     if (layer.inner) assign(layer, listOf(layer), found, expectedOf)
-    else if (expectedOf(layer)?.length !== 0) found.set(layer, listOf(layer))
+    else if (expectedOf(layer)?.length !== 0) found.set(layer, asKeras2(listOf(layer), layer, writer))
   }
   return {
     of(layer, expected) {
@@ -37,6 +39,12 @@ export function namedWeights(
       return checkCount(arrays, layer, expected)
     },
   }
+}
+
+/** Keras 2 and 3 note their version and engine, at the top or beside the weights. */
+function writerOf(file: Hdf5File): Writer {
+  const note = (name: string) => (file.texts('/', name) ?? file.texts('model_weights', name))?.[0]
+  return { major: Number(/^\d+/.exec(note('keras_version') ?? '1')?.[0]), backend: note('backend') }
 }
 
 /** Long lists of texts are split over attributes `name0`, `name1`, ... */

@@ -175,35 +175,45 @@ class TopologyReader {
     const counts = new Map<string, number>()
     for (const { layer } of calls) counts.set(layer.name, (counts.get(layer.name) ?? 0) + 1)
     const [inputs, outputs] = [refsOf(config.input_layers), refsOf(config.output_layers)]
+    const isNew = stated.some((json) => isObject(json) && isObject(firstOf(json.inbound_nodes)))
     const highest = new Map<string, number>()
-    const used = calls.flatMap((call) => [...call.inputs, ...[...call.kwargs.values()].flatMap(tensorsIn)])
-    for (const { layer, node } of [...used, ...outputs])
+    for (const { layer, node } of [...calls.flatMap(tensorsOf), ...outputs])
       highest.set(layer, Math.max(highest.get(layer) ?? 0, node))
-    const settle = (tensor: TensorRef): TensorRef => {
+    /** How many applications of a model inside, made when it was built, are counted before those of this model. */
+    const outsideOf = ({ layer }: TensorRef, count: number, isOutput: boolean): number => {
+      const { inner, statedClass } = known.get(layer)!
+      // Keras 3 counts them only where it lists the outputs, and not for a Sequential model.
+      if (isNew) return inner && isOutput && statedClass !== 'Sequential' ? 1 : 0
+      return Math.max(0, (highest.get(layer) ?? 0) + 1 - count)
+    }
+    const settle = (tensor: TensorRef, isOutput = false): TensorRef => {
       const { layer, node, output } = tensor
       const count = counts.get(layer) ?? 0
       if (!known.has(layer))
         throw new UserError(`the model refers to a layer '${layer}' that it does not have`)
-      // Those of a model inside that were made outside, when it was built, are counted first.
-      const outside = Math.max(0, (highest.get(layer) ?? 0) + 1 - count)
-      if (outside === 0) return tensor
-      if (node >= outside) return ref(layer, node - outside, output)
+      const own = count === 1 ? 0 : node - outsideOf(tensor, count, isOutput)
+      if (own >= 0 && own < count) return own === node ? tensor : ref(layer, own, output)
       throw new UserError(
-        `the model refers to applications ${node} and ${highest.get(layer)} of layer '${layer}', which is applied ${count} times`,
+        `the model refers to application ${node} of layer '${layer}', which is applied ${count} times`,
       )
     }
     const settled = calls.map((call): Call => {
       const deep = (value: Argument): Argument =>
         isTensorRef(value) ? settle(value) : Array.isArray(value) ? value.map(deep as never) : value
       const kwargs = new Map([...call.kwargs].map(([key, value]) => [key, deep(value as Argument)] as const))
-      return { ...call, inputs: call.inputs.map(settle), args: call.args.map(deep), kwargs }
+      return {
+        ...call,
+        inputs: call.inputs.map((tensor) => settle(tensor)),
+        args: call.args.map(deep),
+        kwargs,
+      }
     })
     return {
       name: firstText(config.name) ?? 'model',
       layers,
       calls: inOrder(settled),
-      inputs: inputs.map(settle),
-      outputs: outputs.map(settle),
+      inputs: inputs.map((tensor) => settle(tensor)),
+      outputs: outputs.map((tensor) => settle(tensor, true)),
     }
   }
 }
@@ -308,7 +318,7 @@ function oldCall(node: Json): Pick<Call, 'args' | 'kwargs'> {
         const refs = key === 'name' ? [] : refsOf(value)
         kwargs.set(key, refs.length === 0 ? value : asRef(value) ? refs[0]! : refs)
       }
-    if (item[0] === '_CONSTANT_VALUE') return item[2] ?? null
+    if (item[0] === '_CONSTANT_VALUE') return (item[2] ?? null) as Json
     const found = asRef(item)
     if (!found) throw new UserError('the inputs of a layer are not understood; the file may be damaged')
     return found
@@ -317,6 +327,13 @@ function oldCall(node: Json): Pick<Call, 'args' | 'kwargs'> {
 }
 
 const asItem = (value: unknown): boolean => Array.isArray(value) && typeof value[0] === 'string'
+
+const tensorsOf = (call: Call): TensorRef[] => [
+  ...call.inputs,
+  ...[...call.kwargs.values()].flatMap(tensorsIn),
+]
+
+const firstOf = (value: unknown): unknown => (Array.isArray(value) ? value[0] : undefined)
 
 function tensorsIn(value: unknown): TensorRef[] {
   if (isTensorRef(value)) return [value]
@@ -329,7 +346,7 @@ function inOrder(calls: readonly Call[]): Call[] {
   const idOf = (layer: string, index: number) => `${index}\n${layer}`
   const byId = new Map(calls.map((call) => [idOf(call.layer.name, call.index), call]))
   const needs = (call: Call) =>
-    [...call.inputs, ...[...call.kwargs.values()].flatMap(tensorsIn)].map(({ layer, node }) => {
+    tensorsOf(call).map(({ layer, node }) => {
       const needed = byId.get(idOf(layer, node))
       if (!needed) throw new UserError(`layer '${layer}' is used but never applied; the file may be damaged`)
       return needed

@@ -12,6 +12,8 @@ export interface LayerCall {
   readonly inputs: readonly LayerValue[]
   /** Tensors given by keyword (`initial_state`), by that keyword. */
   readonly keywordInputs: ReadonlyMap<string, readonly LayerValue[]>
+  /** Arguments by keyword as the file states them, but tensors. */
+  readonly kwargs: ReadonlyMap<string, unknown>
   /** Arguments as the file states them, tensors replaced by their values. */
   readonly args: readonly unknown[]
   /** The layer's array of that name. */
