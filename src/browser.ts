@@ -9,7 +9,8 @@
  */
 export { check } from './commands/check.ts'
 export { compare } from './commands/compare.ts'
-export { type Fixed, fix } from './commands/fix.ts'
+export { fix } from './commands/fix.ts'
+export type { Fixed } from './commands/fixed.ts'
 export { measure } from './commands/measure.ts'
 export type { CheckOptions, DataOptions, FixOptions, MeasureOptions, RunOptions } from './commands/options.ts'
 export { openDataset as openData } from './data/open.ts'

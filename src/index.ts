@@ -11,7 +11,8 @@
  *   if (fixed.chunks) await save(model, fixed.edits, 'fixed.onnx')
  */
 import { compare as compareModels } from './commands/compare.ts'
-import { type Fixed, fix as fixModel } from './commands/fix.ts'
+import { fix as fixModel } from './commands/fix.ts'
+import type { Fixed } from './commands/fixed.ts'
 import { measure as measureModel } from './commands/measure.ts'
 import type { FixOptions, MeasureOptions } from './commands/options.ts'
 import { save as saveModel } from './commands/save.ts'
@@ -25,7 +26,7 @@ import type { Result } from './result/result.ts'
 
 export type { Config } from './cli/config.ts'
 export { check } from './commands/check.ts'
-export type { Fixed } from './commands/fix.ts'
+export type { Fixed } from './commands/fixed.ts'
 export type { CheckOptions, DataOptions, FixOptions, MeasureOptions, RunOptions } from './commands/options.ts'
 export type { Batch, Dataset, Field } from './data/dataset.ts'
 export { type ShapesOptions, shapes } from './data/shapes.ts'

@@ -171,7 +171,12 @@ export const settings: { readonly [Name in SettingName]: Setting<Settings[Name]>
     about: 'threads to compute with',
     standard: 'one a core',
   },
-  repair: { kind: text, flag: '--repair <id>', about: 'what to do', standard: 'recalibrate' },
+  repair: {
+    kind: text,
+    flag: '--repair <id>',
+    about: 'what to do',
+    standard: 'recalibrate with data, distill without',
+  },
   passes: {
     kind: number({ whole: 1, max: 1000 }),
     flag: '--passes <count>',

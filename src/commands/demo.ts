@@ -4,7 +4,8 @@ import type { Files } from '../platform/files.ts'
 import type { Result } from '../result/result.ts'
 import { check } from './check.ts'
 import { compare } from './compare.ts'
-import { type Fixed, fix } from './fix.ts'
+import { fix } from './fix.ts'
+import type { Fixed } from './fixed.ts'
 import type { RunOptions } from './options.ts'
 
 /** Pictures of the generator: unlabelled use for the repair, and fresh ones for the comparison. */

@@ -1,40 +1,48 @@
-import type { Facts, Norm } from '../analysis/facts.ts'
 import { factsOf } from '../analysis/index.ts'
-import type { Companion, ModelFile } from '../formats/define-format.ts'
-import { applyEdits, type Edit, type NoiseNode, noiseEdits, type SetRunningStatistics } from '../ir/edit.ts'
+import type { ModelFile } from '../formats/define-format.ts'
+import { applyEdits, type SetRunningStatistics } from '../ir/edit.ts'
 import { UserError } from '../ir/errors.ts'
 import { measure as measureModel } from '../measure/measure.ts'
-import { meanOf, quantilesOf } from '../measure/moments.ts'
-import { noiseUnit } from '../ops/noises/index.ts'
 import type { Files } from '../platform/files.ts'
-import type { Layer, Measurement, RepairInfo, Result } from '../result/result.ts'
-import type { Repair } from '../rewrite/repairs/define-repair.ts'
+import type { RepairInfo, Result } from '../result/result.ts'
+import { distill } from '../rewrite/repairs/distill.ts'
 import { repairCalled } from '../rewrite/repairs/index.ts'
 import { recalibrate } from '../rewrite/repairs/recalibrate.ts'
 import { check } from './check.ts'
 import { dataFor } from './data.ts'
+import { fixDistilled } from './fix-distilled.ts'
+import {
+  changesOf,
+  type Fixed,
+  isBroken,
+  isShifted,
+  judge,
+  largestRatio,
+  noiseChangesOf,
+  noteOnSampling,
+  nothing,
+  outcome,
+  written,
+} from './fixed.ts'
 import { statisticsOf, withWeights } from './measure.ts'
 import { needGraph } from './need-graph.ts'
 import { type FixOptions, phase } from './options.ts'
 import { recalibrated } from './recalibrated.ts'
 
-export interface Fixed {
-  readonly result: Result
-  /** What the repair changes; empty if it was not kept. */
-  readonly edits: readonly Edit[]
-  /** The repaired file, to be written by `save`; undefined if there is nothing to write. */
-  readonly chunks: readonly Uint8Array[] | undefined
-  /** Files beside it that the repair changes too. */
-  readonly companions: readonly Companion[]
-}
-
 /**
  * Repairs the model in `file` and measures whether that helped. The file itself is not touched: see `save`.
+ * Without data and without a repair named, inputs are distilled from the model itself.
  * The repair is kept only if the measured gap shrinks and accuracy (where there are labels) does not fall beyond its
  * confidence interval, or with `force`. Throws a UserError if the data or statistics do not fit the model.
  */
 export async function fix(file: ModelFile, options: FixOptions, files: Files): Promise<Fixed> {
-  const chosen = repairCalled(options.repair ?? recalibrate.id)
+  const hasSource = options.data !== undefined || options.from !== undefined
+  const chosen = repairCalled(options.repair ?? (hasSource ? recalibrate.id : distill.id))
+  if (chosen.id === distill.id) {
+    if (options.from)
+      throw new UserError(`--repair ${distill.id} finds its own statistics; leave out --from, or the repair`)
+    return fixDistilled(file, options, files)
+  }
   const { model } = file
   const facts = factsOf(model)
   const { choices = {} } = options
@@ -57,7 +65,7 @@ export async function fix(file: ModelFile, options: FixOptions, files: Files): P
       },
       ...nothing,
     }
-  const noises = restructures ? { noises: noisesChanged(facts, restructuring) } : {}
+  const noises = restructures ? { noises: noiseChangesOf(facts, restructuring) } : {}
   if (restructures && options.data === undefined) {
     const reason =
       'the noise is changed; the weights and statistics are still those trained with the old one: train the model on, or repair with data as well'
@@ -72,7 +80,7 @@ export async function fix(file: ModelFile, options: FixOptions, files: Files): P
   }
   if (options.data === undefined)
     throw new UserError(
-      'fix needs samples like those the model was trained on (--data), or moments measured elsewhere (--from); 64 to 256 without labels are enough for most networks',
+      `--repair ${chosen.id} needs samples like those the model was trained on (--data), or moments measured elsewhere (--from); 64 to 256 without labels are enough for most networks`,
     )
   const data = await dataFor(model, { ...options, data: options.data }, files)
   const before = await measureModel(model, data.batches, {
@@ -177,118 +185,4 @@ function fixFrom(file: ModelFile, from: Result, options: FixOptions): Fixed {
     },
   }
   return kept ? { result, ...written(file, edits) } : { result, ...nothing }
-}
-
-const nothing = { edits: [], chunks: undefined, companions: [] } as const
-
-const written = (file: ModelFile, edits: readonly Edit[]) => ({
-  edits,
-  chunks: file.write(edits),
-  companions: file.writeCompanions?.(edits) ?? [],
-})
-
-const outcome = (repair: Repair, kind: RepairInfo['outcome'], reason: string): RepairInfo => ({
-  id: repair.id,
-  outcome: kind,
-  reason,
-  samples: 0,
-  passes: 0,
-  largestRatioByPass: [],
-  changes: [],
-  preserves: repair.preserves,
-  output: null,
-})
-
-/** What the edits do to noises, in words. */
-function noisesChanged(facts: Facts, edits: readonly Edit[]): NonNullable<RepairInfo['noises']> {
-  const byKey = new Map(facts.noises.map((noise) => [noise.key, noise]))
-  const inWords = (kind: string, name: string, value: number | undefined) =>
-    `${kind}, ${name} ${value === undefined ? 'unknown' : Number(value.toPrecision(4))}`
-  const added = ({ noise, parameter }: NoiseNode) =>
-    inWords(noise, noiseUnit(noise).parameter.name, parameter)
-  return noiseEdits(edits).map((edit) => {
-    if (edit.kind === 'insert-noise') return { label: edit.noise.label, from: null, to: added(edit.noise) }
-    const { label, kind, parameter } = byKey.get(edit.node)!
-    return {
-      label,
-      from: inWords(kind, parameter.name, parameter.value),
-      to: edit.by ? added(edit.by) : null,
-    }
-  })
-}
-
-/** Statistics for the noise off are no longer right for the noise on. */
-function noteOnSampling(after: Measurement, noises: number): Measurement {
-  if (noises === 0 || !after.modes.sample) return after
-  const note =
-    'the repaired statistics hold for the noise off: for Monte Carlo dropout (sample mode) keep the original file'
-  return { ...after, notes: [...after.notes, note] }
-}
-
-/** Shift ratio, and mean shift in standard deviations, below which a layer counts as unshifted. */
-const smallRatio = 1.01
-const smallMeanShift = 0.1
-
-const isShifted = (layer: Layer): boolean =>
-  layer.shiftRatioInterval[0] > smallRatio ||
-  Math.max(Math.abs(layer.meanShift.q10), Math.abs(layer.meanShift.q90)) > smallMeanShift
-
-/** Whether the norm stores what can be no variance: its layer, and often all behind, cannot be measured at all. */
-const isBroken = ({ variance }: Norm): boolean =>
-  variance !== undefined && !(meanOf(variance) > 0 && variance.every((v) => v >= 0 && Number.isFinite(v)))
-
-const largestRatio = ({ layers }: Measurement): number =>
-  Math.max(...layers.map(({ shiftRatio }) => shiftRatio))
-
-/** Mean over layers of |log ratio|: the whole gap in one number. */
-const gapOf = ({ layers }: Measurement): number =>
-  meanOf(layers.map(({ shiftRatio }) => Math.log(shiftRatio)))
-
-/** Whether `after` is a repair of `before`, and why, in words. */
-export function judge(before: Measurement, after: Measurement): { better: boolean; reason: string } {
-  const ratio = (m: Measurement) => largestRatio(m).toFixed(2)
-  const measurable = after.layers.length - before.layers.length
-  if (measurable > 0)
-    return {
-      better: true,
-      reason: `layers that could not be measured before, and can be now: ${measurable}; largest layer shift ratio ${ratio(after)} after`,
-    }
-  const gap = `largest layer shift ratio ${ratio(before)} before, ${ratio(after)} after`
-  if (!(gapOf(after) < gapOf(before)) && !(meanShiftOf(after) < meanShiftOf(before)))
-    return { better: false, reason: `the measured gap did not shrink: ${gap}` }
-  const [old, now] = [before.modes.eval, after.modes.eval]
-  if (old.accuracy !== undefined && now.accuracy !== undefined && old.accuracyInterval) {
-    const percent = (share: number) => `${(100 * share).toFixed(1)} %`
-    const accuracy = `accuracy ${percent(old.accuracy)} before, ${percent(now.accuracy)} after`
-    if (now.accuracy < old.accuracyInterval[0])
-      return { better: false, reason: `${gap}, but ${accuracy}: it fell beyond its confidence interval` }
-    return { better: true, reason: `${gap}; ${accuracy}` }
-  }
-  return { better: true, reason: gap }
-}
-
-const meanShiftOf = ({ layers }: Measurement): number =>
-  meanOf(layers.map(({ meanShift }) => Math.max(Math.abs(meanShift.q10), Math.abs(meanShift.q90))))
-
-function changesOf(norms: readonly Norm[], edits: readonly SetRunningStatistics[]): RepairInfo['changes'] {
-  const byKey = new Map(norms.map((norm) => [norm.key, norm]))
-  return edits.flatMap(({ node, mean, variance }) => {
-    const norm = byKey.get(node)
-    if (!norm?.mean || !norm.variance) return []
-    const old = { mean: norm.mean, variance: norm.variance }
-    const ratios = variance.map((v, c) => v / old.variance[c]!).filter(Number.isFinite)
-    const moves = mean
-      .map((m, c) => Math.abs(m - old.mean[c]!) / Math.sqrt(old.variance[c]! + norm.epsilon))
-      .filter(Number.isFinite)
-    // Where what was stored is no variance, there is nothing to compare with.
-    if (ratios.length === 0 || moves.length === 0) return []
-    return [
-      {
-        label: norm.label,
-        key: node,
-        meanChange: moves.reduce((most, move) => Math.max(most, move), 0),
-        varianceRatio: quantilesOf(ratios),
-      },
-    ]
-  })
 }

@@ -52,6 +52,8 @@ export interface FixOptions extends CheckOptions, RunOptions, Omit<DataOptions, 
   readonly from?: Result
   /** Id of the repair (default `recalibrate`). */
   readonly repair?: string
+  /** Size of a repair without data: inputs of each restart (default 32), restarts (2), steps (200). */
+  readonly distillation?: { readonly inputs?: number; readonly restarts?: number; readonly steps?: number }
   /** What a repair that changes noises puts in, and where. */
   readonly choices?: RepairChoices
   /** Most passes over the data (default 5). */

@@ -195,6 +195,17 @@ const repair = z.object({
     )
     .optional()
     .describe('noises that the repair replaced, removed or put in'),
+  distillation: z
+    .object({
+      inputs: z.number().describe('distilled inputs, all restarts together'),
+      steps: z.number(),
+      losses: z
+        .array(z.number())
+        .describe('reached by each restart; 0 is a perfect match of what was stored'),
+      spread: z.number().describe('largest ratio over layers between the variances that restarts give'),
+    })
+    .optional()
+    .describe('of a repair without data'),
   preserves: z.enum(['both', 'inference', 'training', 'neither']),
   output: z.string().nullable().describe('file written, if any'),
 })

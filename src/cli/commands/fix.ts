@@ -16,8 +16,8 @@ export const fixCommand = defineCommand({
   summary:
     'Repair a model: re-estimate the statistics of its batch normalizations, or replace or move its noise.',
   about:
-    'Writes a new file; everything but what the repair names stays byte for byte. The repair is kept only if the measured gap shrinks and accuracy, where there are labels, does not fall; otherwise nothing is written and the exit code is 1. If nothing shifts, nothing is written either, and the exit code is 0. 64 to 256 samples like the training data, without labels, are enough for most networks. Repairs: recalibrate (default) re-estimates the running statistics with the noise off; move-dropout-after-last-norm, uout and gaussian change the noise itself, for which the model then wants training: with data they re-estimate the statistics too, without data they only write the changed network.',
-  usage: '<model> --data <spec> -o <file>',
+    'Writes a new file; everything but what the repair names stays byte for byte. The repair is kept only if the measured gap shrinks and accuracy, where there are labels, does not fall; otherwise nothing is written and the exit code is 1. If nothing shifts, nothing is written either, and the exit code is 0. 64 to 256 samples like the training data, without labels, are enough for most networks. Repairs: recalibrate (default with data) re-estimates the running statistics with the noise off; distill (default without data) does so on inputs that it distils from the model itself, and refuses where they cannot be trusted; move-dropout-after-last-norm, uout and gaussian change the noise itself, for which the model then wants training: with data they re-estimate the statistics too, without data they only write the changed network.',
+  usage: '<model> [--data <spec>] -o <file>',
   takes: { what: 'one model file', least: 1, most: 1 },
   settings: [...dataSettings, 'repair', 'passes', 'tolerance', ...runSettings, ...ruleSettings, 'format'],
   flags: [
@@ -39,7 +39,8 @@ export const fixCommand = defineCommand({
   examples: [
     ['varshift fix model.onnx --data images.npz -o fixed.onnx', 'the usual repair'],
     ['varshift fix model.onnx --data images.npz --samples 256 --dry-run', 'what it would do'],
-    ['varshift fix model.onnx --from shift.json -o fixed.onnx', 'without the data'],
+    ['varshift fix model.onnx -o fixed.onnx', 'without any data, for convolutional networks'],
+    ['varshift fix model.onnx --from shift.json -o fixed.onnx', 'with moments measured elsewhere'],
     ['varshift fix model.onnx --repair uout --beta 0.1 -o mild.onnx', 'milder noise, to train on with'],
   ],
   async run(context) {
@@ -51,12 +52,13 @@ export const fixCommand = defineCommand({
       console.note(`--from ${from} is used in place of the data ${settings.data}`)
     const wanted = await reportFiles(context, { model: flags.dryRun ? (flags.output as string) : output })
     const { repairCalled } = await import('../../rewrite/repairs/index.ts')
-    const repair = repairCalled(settings.repair ?? 'recalibrate')
+    const hasSource = from !== undefined || settings.data !== undefined
+    const repair = repairCalled(settings.repair ?? (hasSource ? 'recalibrate' : 'distill'))
     const choices = choicesOf(repair, context)
     const source =
       from !== undefined
         ? { from: await statisticsIn(from, context) }
-        : settings.data === undefined && repair.needs === 'training'
+        : settings.data === undefined && repair.needs !== 'data'
           ? {}
           : { data: dataOf(context, 'fix') }
     const rules = await ruleOptions(context)

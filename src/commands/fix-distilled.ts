@@ -1,0 +1,195 @@
+import { factsOf } from '../analysis/index.ts'
+import type { Dataset } from '../data/dataset.ts'
+import type { ModelFile } from '../formats/define-format.ts'
+import { applyEdits, type SetRunningStatistics } from '../ir/edit.ts'
+import { UserError } from '../ir/errors.ts'
+import type { Model } from '../ir/model.ts'
+import { type Measured, measure, measureMoments, type NormMoments } from '../measure/measure.ts'
+import { meanOf } from '../measure/moments.ts'
+import type { Files } from '../platform/files.ts'
+import type { RepairInfo, Result } from '../result/result.ts'
+import { distill as repair } from '../rewrite/repairs/distill.ts'
+import { distill } from '../train/distill.ts'
+import { check } from './check.ts'
+import { type Data, dataFor } from './data.ts'
+import {
+  changesOf,
+  type Fixed,
+  judge,
+  largestRatio,
+  noteOnSampling,
+  nothing,
+  outcome,
+  written,
+} from './fixed.ts'
+import { statisticsOf, withWeights } from './measure.ts'
+import { type FixOptions, phase } from './options.ts'
+import { recalibrated } from './recalibrated.ts'
+
+/**
+ * Loss up to which distilled inputs may stand for data, and largest ratio between the statistics that two restarts
+ * give. Source: docs/theory.md: about 0.01 where the repair helped, 0.3 and more where it did harm.
+ */
+const largestLoss = 0.02
+const largestSpread = 1.25
+
+/** Largest layer ratio below which there is nothing to gain. */
+const smallRatio = 1.05
+
+/** Mean ratio over layers between the statistics of distilled inputs and of the data, from which on they disagree. */
+const disagreement = 1.3
+
+/**
+ * The repair without data: distils inputs from the model, re-estimates its statistics on them, and says how far that
+ * can be trusted. Refuses where the stored moments cannot be matched or restarts disagree. With data, what was found
+ * is measured on it and compared with what the data itself gives.
+ */
+export async function fixDistilled(file: ModelFile, options: FixOptions, files: Files): Promise<Fixed> {
+  const { model } = file
+  const { noises, norms, paths } = factsOf(model)
+  const base: Result = { ...check(file, options), command: 'fix', seed: options.seed ?? 0 }
+  const ended = (kind: RepairInfo['outcome'], reason: string, more: Partial<RepairInfo> = {}): Fixed => ({
+    result: { ...base, repair: { ...outcome(repair, kind, reason), ...more } },
+    ...nothing,
+  })
+  if (norms.length === 0)
+    throw new UserError(
+      'the model has no BatchNormalization with running statistics: nothing to repair; if it was exported for inference, they were folded away: export it in training mode (see the README)',
+    )
+  if (paths.length === 0)
+    return ended(
+      'nothing-to-repair',
+      noises.length === 0
+        ? 'the file holds no noise, so nothing tells what its statistics were learned under; if they are wrong all the same, repair with data: --data FILE'
+        : 'no noise reaches a batch normalization, so its statistics hold at inference too',
+    )
+
+  const progress = phase(options, 'distilling inputs from the model')
+  const { inputs, steps, restarts } = options.distillation ?? {}
+  const { seed, threads, signal } = options
+  const distilled = await distill(model, {
+    inputs,
+    steps,
+    restarts,
+    seed,
+    threads,
+    signal,
+    onProgress: progress,
+  })
+  const onDistilled = (data: Dataset) => dataFor(model, { data }, files)
+  const distillation = {
+    inputs: distilled.data.size,
+    steps: distilled.steps,
+    losses: [...distilled.losses],
+    spread: await spreadOf(model, await Promise.all(distilled.restarts.map(onDistilled)), options),
+  }
+  const worst = Math.max(...distilled.losses)
+  const matched = worst <= largestLoss && distillation.spread <= largestSpread
+  if (!matched && !options.force)
+    return ended(
+      'refused',
+      worst > largestLoss
+        ? `the stored moments could not be matched without data: loss ${worst.toPrecision(2)} reached, at most ${largestLoss} expected; repair with 64 to 256 samples like the training data: --data FILE`
+        : `restarts gave statistics that differ by up to ${distillation.spread.toFixed(2)}x, at most ${largestSpread} expected; repair with 64 to 256 samples like the training data: --data FILE`,
+      { distillation },
+    )
+
+  const onInputs = await onDistilled(distilled.data)
+  const { samples: _all, ...rest } = options
+  const plain = { ...rest, modeSamples: 0 }
+  const seen = await measure(model, onInputs.batches, { ...plain, onProgress: phase(options, 'measuring') })
+  if (largestRatio(seen.measurement) < smallRatio && !options.force)
+    return ended(
+      'nothing-to-repair',
+      `on inputs that match what it stored, no layer shifts by more than ${largestRatio(seen.measurement).toFixed(2)}: nothing to gain`,
+      { distillation },
+    )
+  const found = await recalibrated(model, onInputs, plain)
+  const edits = repair.plan({
+    model,
+    facts: factsOf(model),
+    statistics: new Map(found.edits.map(({ node, mean, variance }) => [node, { mean, variance }])),
+    choices: {},
+  })
+
+  const repaired = applyEdits(model, edits)
+  const data =
+    options.data === undefined ? undefined : await dataFor(model, { ...options, data: options.data }, files)
+  const judged = data ?? onInputs
+  const look = (side: Model) =>
+    measure(side, judged.batches, {
+      ...(data ? options : plain),
+      modeData: judged.trainingBatches,
+      onProgress: phase(options, 'measuring'),
+    })
+  const before: Measured = data ? await look(model) : seen
+  const after = await look(repaired)
+  if (before.measurement.partial || after.measurement.partial)
+    throw new UserError('stopped before the repair was done; nothing was written')
+  const verdict = judge(before.measurement, after.measurement)
+  const kept = verdict.better || options.force
+  const notes = data ? await comparedWithData(model, data, edits, options) : [withoutData]
+  const result: Result = {
+    ...base,
+    measurement: withWeights(model, before.measurement),
+    after: noteOnSampling(
+      withWeights(repaired, {
+        ...after.measurement,
+        notes: [...after.measurement.notes, ...notes],
+      }),
+      noises.length,
+    ),
+    repair: {
+      ...outcome(repair, verdict.better ? 'kept' : options.force ? 'forced' : 'rejected', verdict.reason),
+      samples: distilled.data.size,
+      passes: found.passes,
+      largestRatioByPass: [largestRatio(before.measurement), largestRatio(after.measurement)].filter(
+        Number.isFinite,
+      ),
+      changes: changesOf(norms, edits),
+      distillation,
+    },
+    statistics: statisticsOf(model, edits),
+  }
+  return kept ? { result, ...written(file, edits) } : { result, ...nothing }
+}
+
+const withoutData =
+  'no data was given: the layers were measured on inputs distilled from the model itself; judge the repaired model on data of your own before you ship it'
+
+/** Largest ratio over layers between the mean variances that the restarts give. */
+async function spreadOf(model: Model, restarts: readonly Data[], options: FixOptions): Promise<number> {
+  const layers = new Map<string, number[]>()
+  for (const { largeBatches } of restarts) {
+    const { moments } = await measureMoments(model, largeBatches, 'calibrate', {
+      ...options,
+      onProgress: undefined,
+    })
+    for (const [key, { variance }] of moments) layers.set(key, [...(layers.get(key) ?? []), meanOf(variance)])
+  }
+  const ratios = [...layers.values()].map((means) => Math.max(...means) / Math.min(...means))
+  return Math.max(1, ...ratios.filter(Number.isFinite))
+}
+
+/** What a person has to know of distilled statistics when data is at hand. */
+async function comparedWithData(
+  model: Model,
+  data: Data,
+  edits: readonly SetRunningStatistics[],
+  options: FixOptions,
+): Promise<string[]> {
+  const { moments } = await measureMoments(model, data.largeBatches, 'calibrate', {
+    ...options,
+    onProgress: phase(options, 'comparing with the data'),
+  })
+  const apart = edits.flatMap(({ node, variance }) => {
+    const real = moments.get(node) as NormMoments | undefined
+    const ratio = real && meanOf(variance) / meanOf(real.variance)
+    return ratio !== undefined && ratio > 0 && Number.isFinite(ratio) ? [Math.abs(Math.log(ratio))] : []
+  })
+  const ratio = Math.exp(meanOf(apart))
+  if (!(ratio > disagreement)) return []
+  return [
+    `the statistics that the data gives lie ${ratio.toFixed(2)}x from those of distilled inputs (mean over layers): the data may be unlike the training data`,
+  ]
+}
