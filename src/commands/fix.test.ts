@@ -10,6 +10,7 @@ import { Tensor } from '../ir/tensor.ts'
 import { parseModel } from '../ir/text.ts'
 import { memoryFiles } from '../platform/web.ts'
 import { type Result, resultSchema } from '../result/result.ts'
+import { check } from './check.ts'
 import { compare } from './compare.ts'
 import { fix } from './fix.ts'
 import { measure } from './measure.ts'
@@ -229,7 +230,10 @@ describe('fix', () => {
     await expect(fix(file, { ...options, repair: 'magic' }, files)).rejects.toThrow(
       /no repair is called 'magic'; there is: recalibrate/,
     )
-    await expect(fix(file, {}, files)).rejects.toThrow(/needs samples.*--data.*--from/)
+    await expect(fix(file, { repair: 'recalibrate' }, files)).rejects.toThrow(/needs samples.*--data.*--from/)
+    await expect(fix(file, { repair: 'distill', from: check(file) }, files)).rejects.toThrow(
+      /leave out --from/,
+    )
   })
 })
 

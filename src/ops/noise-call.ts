@@ -30,6 +30,9 @@ export const noiseCall = (kind: string) => calls[kind]
 export const noiseOfCall = (node: Node): string | undefined =>
   kinds.get(`${isOnnxDomain(node.domain) ? '' : node.domain}:${node.opType}`)
 
+/** From this opset on Dropout takes its ratio as an input. */
+const dropoutInputs = 12
+
 /**
  * The function that gives a node of `noiseDomain` its meaning in any runtime, for a float32 x:
  *
@@ -37,12 +40,14 @@ export const noiseOfCall = (node: Node): string | undefined =>
  *   y = x                                               else
  *
  * which is the noise itself for kinds whose perturbation is proportional to their parameter; others say how it is made
- * (`emitWith`). The noise is drawn anew at each run. Undefined for an operator that is none of these.
+ * (`emitWith`). The noise is drawn anew at each run. Undefined for an operator that is none of these,
+ * or that the opset cannot express.
  */
 export function noiseFunction(opType: string, opset: number): LocalFunction | undefined {
   const kind = kinds.get(`${noiseDomain}:${opType}`)
   if (kind === undefined) return undefined
   const unit = noiseUnit(kind)
+  if (unit.emitWith && opset < dropoutInputs) return undefined
   const { name } = unit.parameter
   const base = parseModel(
     `<opset_import: ["": ${opset}]> noisy (float32 x, float32 ${name}, bool training_mode) => () { }`,

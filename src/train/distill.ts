@@ -11,6 +11,7 @@ import { elementCount, Tensor } from '../ir/tensor.ts'
 import { fillWords, RandomWords } from '../ops/random-words.ts'
 import { toMode } from '../rewrite/modes/mode.ts'
 import { bindShapes } from '../rewrite/passes/bind-shapes.ts'
+import { raiseOpset } from '../rewrite/passes/raise-opset.ts'
 import { createSession, type Session } from '../runtime/session.ts'
 
 export interface DistillOptions {
@@ -118,7 +119,7 @@ interface Objective {
 /** The model in sample mode with the loss and its gradients with respect to the inputs as outputs. */
 function objectiveOf(model: Model, batch: number): Objective {
   const shapes = inputShapes(model, batch)
-  const bound = bindShapes(model, shapes)
+  const bound = bindShapes(raiseOpset(model), shapes)
   const { norms, types } = factsOf(bound)
   const words = new RandomWords('random words')
   const sample = toMode(bound, 'sample', { words })

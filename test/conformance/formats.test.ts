@@ -20,6 +20,7 @@ import { parseModel } from '../../src/ir/text.ts'
 import { nodeFiles } from '../../src/platform/node.ts'
 import { type Mode, toMode } from '../../src/rewrite/modes/mode.ts'
 import { gaussian } from '../../src/rewrite/repairs/gaussian.ts'
+import { momentPreserving } from '../../src/rewrite/repairs/moment-preserving.ts'
 import { moveDropoutAfterLastNorm } from '../../src/rewrite/repairs/move-dropout-after-last-norm.ts'
 import { uout } from '../../src/rewrite/repairs/uout.ts'
 import { createSession } from '../../src/runtime/session.ts'
@@ -179,7 +180,7 @@ async function expectRoundTrip(file: ModelFile, edits: readonly Edit[]): Promise
 /** Repairs that change noises leave a file that runs, and eval mode as it was; with other edits they go together. */
 async function expectNoiseRepairs(file: ModelFile, others: readonly Edit[]): Promise<void> {
   const { model } = file
-  for (const repair of [uout, gaussian, moveDropoutAfterLastNorm]) {
+  for (const repair of [uout, gaussian, momentPreserving, moveDropoutAfterLastNorm]) {
     let edits: Edit[]
     try {
       edits = repair.plan({ model, facts: factsOf(model), statistics: new Map(), choices: {} })

@@ -16,7 +16,7 @@ export const fixCommand = defineCommand({
   summary:
     'Repair a model: re-estimate the statistics of its batch normalizations, or replace or move its noise.',
   about:
-    'Writes a new file; everything but what the repair names stays byte for byte. The repair is kept only if the measured gap shrinks and accuracy, where there are labels, does not fall; otherwise nothing is written and the exit code is 1. If nothing shifts, nothing is written either, and the exit code is 0. 64 to 256 samples like the training data, without labels, are enough for most networks. Repairs: recalibrate (default with data) re-estimates the running statistics with the noise off; distill (default without data) does so on inputs that it distils from the model itself, and refuses where they cannot be trusted; move-dropout-after-last-norm, uout and gaussian change the noise itself, for which the model then wants training: with data they re-estimate the statistics too, without data they only write the changed network.',
+    'Writes a new file; everything but what the repair names stays byte for byte. The repair is kept only if the measured gap shrinks and accuracy, where there are labels, does not fall; otherwise nothing is written and the exit code is 1. If nothing shifts, nothing is written either, and the exit code is 0. 64 to 256 samples like the training data, without labels, are enough for most networks. Repairs: recalibrate (default with data) re-estimates the running statistics with the noise off; distill (default without data) does so on inputs that it distils from the model itself, and refuses where they cannot be trusted; move-dropout-after-last-norm, uout, gaussian and moment-preserving change the noise itself, for which the model then wants training: with data they re-estimate the statistics too, without data they only write the changed network.',
   usage: '<model> [--data <spec>] -o <file>',
   takes: { what: 'one model file', least: 1, most: 1 },
   settings: [...dataSettings, 'repair', 'passes', 'tolerance', ...runSettings, ...ruleSettings, 'format'],
@@ -27,7 +27,10 @@ export const fixCommand = defineCommand({
     ['--from <file>', 'repair with statistics that `measure -o FILE` found elsewhere, in place of data'],
     ['--beta <number>', 'uout: half-width of the new noise, 0 to 1 (default: 0.1)'],
     ['--sigma <number>', 'gaussian: standard deviation of the new noise (default: 0.1)'],
-    ['--ratio <number>', 'move-dropout-after-last-norm: dropped share (default: the largest that was there)'],
+    [
+      '--ratio <number>',
+      'move-dropout-after-last-norm, moment-preserving: dropped share (default: what was there)',
+    ],
     [
       '--equal-variance <ratio>',
       'uout, gaussian: choose the strength at each place so that its layers are predicted to shift by this, such as 1.01',
@@ -117,10 +120,10 @@ function choicesOf(repair: Repair, { flags }: CommandContext): RepairChoices {
     throw new UserError(`--equal-variance takes a ratio above 1, such as 1.01, got ${targetRatio}`)
   if (targetRatio !== undefined && parameter !== undefined)
     throw new UserError(`--equal-variance and --${repair.parameter} contradict each other; give one of them`)
-  if (targetRatio !== undefined && (repair.parameter === undefined || repair.parameter === 'ratio'))
+  if (targetRatio !== undefined && repair.parameter !== 'beta' && repair.parameter !== 'sigma')
     throw new UserError(`--equal-variance means nothing to --repair ${repair.id}`)
   const { position } = flags
-  if (position !== undefined && repair.parameter !== 'ratio')
+  if (position !== undefined && repair.id !== 'move-dropout-after-last-norm')
     throw new UserError(`--position means nothing to --repair ${repair.id}`)
   if (position !== undefined && position !== 'before-classifier' && position !== 'before-global-pool')
     throw new UserError(`--position is before-classifier or before-global-pool, got '${String(position)}'`)

@@ -13,5 +13,6 @@ export const gaussian = defineRepair({
   preserves: 'inference',
   needs: 'training',
   parameter: 'sigma',
-  plan: (context) => replaceExposed(context, { kind: 'gaussian', standard: 0.1, parameterOf: Math.sqrt }),
+  plan: (context) =>
+    replaceExposed(context, { kind: 'gaussian', standard: () => 0.1, parameterOf: Math.sqrt }),
 })

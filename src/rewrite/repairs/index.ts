@@ -2,12 +2,20 @@ import { UserError } from '../../ir/errors.ts'
 import type { Repair } from './define-repair.ts'
 import { distill } from './distill.ts'
 import { gaussian } from './gaussian.ts'
+import { momentPreserving } from './moment-preserving.ts'
 import { moveDropoutAfterLastNorm } from './move-dropout-after-last-norm.ts'
 import { recalibrate } from './recalibrate.ts'
 import { uout } from './uout.ts'
 
 /** Every repair, the usual one first. */
-export const repairs: readonly Repair[] = [recalibrate, distill, moveDropoutAfterLastNorm, uout, gaussian]
+export const repairs: readonly Repair[] = [
+  recalibrate,
+  distill,
+  moveDropoutAfterLastNorm,
+  uout,
+  gaussian,
+  momentPreserving,
+]
 
 /** The repair with that id. Throws a UserError that lists what there is. */
 export function repairCalled(id: string): Repair {

@@ -27,6 +27,10 @@ export function noiseNode(
   const call = noiseCall(kind)
   if (!call) throw new RangeError(`no node stands for the noise '${kind}'`)
   const definition = noiseFunction(call.opType, opsetOf(model))
+  if (call.domain !== '' && !definition)
+    throw new UserError(
+      `opset ${opsetOf(model)} cannot express ${kind}, expected 12 or newer; export the model again, or choose another noise`,
+    )
   return { noise: kind, ...call, parameter, training, label, definition }
 }
 

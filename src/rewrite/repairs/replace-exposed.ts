@@ -6,8 +6,8 @@ import { exposed, noiseNode, replaceNoise, trainingOf } from './noise-nodes.ts'
 
 interface Replacement {
   readonly kind: string
-  /** Parameter where nobody chose one. */
-  readonly standard: number
+  /** Parameter where nobody chose one, for the noise that goes. */
+  readonly standard: (noise: Noise) => number
   /** The parameter that has this relative variance. */
   readonly parameterOf: (relativeVariance: number) => number
 }
@@ -21,7 +21,7 @@ export function replaceExposed(
   return exposed(context).map((noise) => {
     const parameter =
       choices.targetRatio === undefined
-        ? (choices.parameter ?? standard)
+        ? (choices.parameter ?? standard(noise))
         : parameterOf(relativeVarianceFor(noise, choices.targetRatio, context))
     const settings = { training: trainingOf(noise, model), label: noise.label }
     return replaceNoise(context, noise, noiseNode(model, kind, parameter, settings))

@@ -16,7 +16,7 @@ export const uout = defineRepair({
   plan: (context) =>
     replaceExposed(context, {
       kind: 'uout',
-      standard: 0.1,
+      standard: () => 0.1,
       parameterOf: (s2) => Math.min(1, Math.sqrt(3 * s2)),
     }),
 })
