@@ -23,7 +23,7 @@ const bilinear = ([x, weight]: readonly boolean[]): { x: Flow; weight: Flow; bia
   return { x: flow, weight: flow, bias: 'linear' }
 }
 
-function inferConv({ node, inputs: [x, weight] }: TypeContext): readonly Known[] {
+export function inferConv({ node, inputs: [x, weight] }: TypeContext): readonly Known[] {
   const kernel = kernelOf(node, weight?.shape)
   const rank = x?.shape?.length ?? weight?.shape?.length
   if (rank === undefined) return [{ dataType: x?.dataType }]

@@ -2,6 +2,7 @@ import { isOnnxDomain, type Node } from '../ir/model.ts'
 import * as activation from './activation.ts'
 import * as arithmetic from './arithmetic.ts'
 import * as attention from './attention.ts'
+import * as blocked from './blocked/index.ts'
 import * as constant from './constant.ts'
 import * as controlFlow from './control-flow.ts'
 import * as conv from './conv.ts'
@@ -22,6 +23,7 @@ const modules: readonly Readonly<Record<string, unknown>>[] = [
   activation,
   arithmetic,
   attention,
+  blocked,
   constant,
   controlFlow,
   conv,
