@@ -7,7 +7,8 @@ import type { Model } from '../../src/ir/model.ts'
 import { normal } from '../../src/ir/random.ts'
 import { elementCount, Tensor } from '../../src/ir/tensor.ts'
 import { parseModel } from '../../src/ir/text.ts'
-import { blockChannels, expandBlockedNodes } from '../../src/rewrite/passes/block-channels.ts'
+import { blockChannels } from '../../src/rewrite/passes/block-channels.ts'
+import { expandBlockedNodes } from '../../src/rewrite/passes/expand-blocked.ts'
 import { channelBlock } from '../../src/runtime/channel-block.ts'
 import { createSession } from '../../src/runtime/session.ts'
 
@@ -76,6 +77,10 @@ const cases: Readonly<Record<string, string>> = {
     'g (float32[16, 3, 8, 8] x, float32[16, 3, 3, 3] v, float32[16, 16, 3, 3] w, float32[16] s, float32[16] b) => (y) <float32[16] m = fill(0), float32[16] q = fill(1)> { h = Conv <pads = [1, 1, 1, 1]> (x, v) n, a, c = BatchNormalization <training_mode = 1, momentum = 0.0> (h, s, b, m, q) r = Relu(n) y = Conv <pads = [1, 1, 1, 1]> (r, w) }',
   'a residual block':
     'g (float32[16, 16, 8, 8] x, float32[16, 16, 3, 3] v, float32[16] s, float32[16] b) => (y) <float32[16] m = fill(0.5), float32[16] q = fill(2)> { h = Conv <pads = [1, 1, 1, 1]> (x, v) n, a, c = BatchNormalization <training_mode = 1, momentum = 0.9> (h, s, b, m, q) z = Add(n, x) t = Relu(z) u = Tanh(t) y = Mul(u, t) }',
+  pools:
+    'g (float32[16, 16, 8, 8] x, float32[16, 16, 3, 3] v) => (y) { h = Conv <pads = [1, 1, 1, 1]> (x, v) a = MaxPool <kernel_shape = [2, 2], strides = [2, 2]> (h) b = AveragePool <kernel_shape = [2, 2], strides = [2, 2]> (a) c = Conv <pads = [1, 1, 1, 1]> (b, v) y = GlobalAveragePool(c) }',
+  'max pool of ties':
+    'g (float32[16, 16, 8, 8] x, float32[16, 16, 1, 1] v) => (y) { h = Conv(x, v) f = Relu(h) a = MaxPool <kernel_shape = [2, 2], strides = [2, 2]> (f) y = Neg(a) }',
   'concatenation and a plain rest':
     'g (float32[16, 16, 8, 8] x, float32[16, 16, 3, 3] v, float32[16, 32, 1, 1] w) => (y) { h = Conv <pads = [1, 1, 1, 1]> (x, v) c = Concat <axis = 1> (h, x) d = Conv(c, w) e = Transpose(d) y = Sigmoid(e) }',
 }

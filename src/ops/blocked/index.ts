@@ -1,14 +1,17 @@
 import type { GraphBuilder } from '../../ir/builder.ts'
 import type { Node } from '../../ir/model.ts'
+import { expandChannels } from './channels.ts'
 import { expandBlockWeight, expandConv } from './conv.ts'
 import { blockedDomain } from './emit.ts'
 import { expandLayout } from './layout.ts'
 import { expandBatchNorm } from './norm.ts'
 import { expandGlobalPool, expandPool } from './pool.ts'
 
+export { blockedChannels, storedChannels } from './channels.ts'
 export { blockedConv, blockedConvProblem, blockWeight } from './conv.ts'
 export { blockedDomain, nchwcDomain } from './emit.ts'
 export { blockedLayout } from './layout.ts'
+export { nchwcOperators } from './nchwc.ts'
 export { blockedBatchNorm } from './norm.ts'
 export { blockedGlobalPool, blockedPool } from './pool.ts'
 
@@ -22,6 +25,8 @@ const expansions: Readonly<
   Conv: expandConv,
   GlobalAveragePool: expandGlobalPool,
   MaxPool: expandPool,
+  PickChannels: expandChannels,
+  SpreadChannels: expandChannels,
   Unblock: expandLayout,
 }
 
