@@ -40,6 +40,8 @@ export async function createSession(model: Uint8Array, options: SessionOptions =
       ...(threads > 0 ? { intraOpNumThreads: threads } : {}),
       // Of version 1.30: it folds padding by zeros into a max pool, which pads by minus infinity.
       extra: { optimization: { disable_specified_optimizers: 'Pad_Fusion' } },
+      // Planning memory ahead keeps what the first run took beside the plan: twice as much.
+      enableMemPattern: false,
       // Warnings are for whoever wrote the exporter; errors come back as exceptions.
       logSeverityLevel: 3,
     })

@@ -6,6 +6,8 @@ import { RandomWords } from '../ops/random-words.ts'
 import { toMode } from '../rewrite/modes/mode.ts'
 import { toTraining } from '../rewrite/modes/training.ts'
 import { bindShapes } from '../rewrite/passes/bind-shapes.ts'
+import { blockChannels } from '../rewrite/passes/block-channels.ts'
+import { expandBlockedNodes } from '../rewrite/passes/expand-blocked.ts'
 import { removeDeadNodes } from '../rewrite/passes/remove-dead-nodes.ts'
 import type { OptimizerUnit } from './define-optimizer.ts'
 import { type Answers, emitObjective, type Objective } from './objective.ts'
@@ -46,6 +48,8 @@ export interface StepOptions {
   readonly decays: (parameter: Parameter) => boolean
   /** Largest norm of the gradient of all parameters together; undefined for no limit. */
   readonly clip: number | undefined
+  /** Channels in a block of the layout to compute in (see rewrite/passes/block-channels); undefined for the plain one. */
+  readonly block: number | undefined
   /** Undefined keeps the running statistics, and norms use them. */
   readonly statistics: StatisticsPolicy | undefined
 }
@@ -76,7 +80,7 @@ const clipEpsilon = 1e-6
  * follows it. `model` is to have opset 18 or newer and hold its parameters as initializers.
  */
 export function stepGraph(model: Model, options: StepOptions): StepGraph {
-  const { shapes, objective, answers, parameters, statistics } = options
+  const { shapes, objective, answers, parameters, statistics, block } = options
   const bound = bindShapes(model, shapes)
   const words = new RandomWords(freshName(bound, 'random'))
   const training = statistics
@@ -101,7 +105,8 @@ export function stepGraph(model: Model, options: StepOptions): StepGraph {
       outputs: [...metrics, emitted.loss, ...moments].map((name) => ({ name })),
     },
   })
-  const { model: differentiated, gradients } = withGradients(forward, {
+  const laidOut = block === undefined ? forward : blockChannels(forward, block)
+  const { model: differentiated, gradients } = withGradients(laidOut, {
     loss: emitted.loss,
     wrt: parameters.map(({ value }) => value),
   })
@@ -127,7 +132,7 @@ export function stepGraph(model: Model, options: StepOptions): StepGraph {
     name,
     type: { dataType: 'float32', shape },
   })
-  const stepModel = removeDeadNodes({
+  const whole: Model = {
     ...differentiated,
     irVersion: Math.max(8, differentiated.irVersion),
     graph: {
@@ -145,9 +150,9 @@ export function stepGraph(model: Model, options: StepOptions): StepGraph {
       ],
       types: new Map(),
     },
-  })
+  }
   return {
-    model: stepModel,
+    model: removeDeadNodes(block === undefined ? whole : expandBlockedNodes(whole)),
     slots,
     scalars,
     words: words.size > 0 ? { input: words.input, size: words.size } : undefined,

@@ -14,6 +14,7 @@ import { fillWords } from '../ops/random-words.ts'
 import type { Files } from '../platform/files.ts'
 import { toMode } from '../rewrite/modes/mode.ts'
 import { raiseOpset } from '../rewrite/passes/raise-opset.ts'
+import { channelBlock } from '../runtime/channel-block.ts'
 import { createSession, type Session } from '../runtime/session.ts'
 import { type EpochFigures, readCheckpoint, type TrainingState, writeCheckpoint } from './checkpoint.ts'
 import { firstNonFinite } from './diagnose.ts'
@@ -205,6 +206,7 @@ class Run implements Training {
       optimizer,
       decays: ({ kind }) => decay === 'all' || kind === 'weight' || kind === 'embedding',
       clip,
+      block: (options.device ?? 'cpu') === 'cpu' ? await channelBlock() : undefined,
       statistics: policy,
     })
     this.#evaluation = evalGraph(this.#base, this.#objective, this.#answers, this.#graph.slots)

@@ -71,6 +71,8 @@ const cases: Readonly<Record<string, string>> = {
     'g (float32[16, 64, 6, 6] x, float32[32, 32, 3, 3] w) => (y) { y = Conv <pads = [1, 1, 1, 1], group = 2> (x, w) }',
   'groups, stride 2':
     'g (float32[16, 32, 6, 6] x, float32[64, 16, 3, 3] w) => (y) { y = Conv <pads = [1, 1, 1, 1], group = 2, strides = [2, 2]> (x, w) }',
+  'samples that fill no blocks':
+    'g (float32[5, 16, 6, 6] x, float32[16, 16, 3, 3] v, float32[32, 16, 1, 1] w) => (y) { h = Conv <pads = [1, 1, 1, 1]> (x, v) y = Conv <strides = [2, 2]> (h, w) }',
   'three channels':
     'g (float32[16, 3, 8, 8] x, float32[16, 3, 3, 3] w) => (y) { y = Conv <pads = [1, 1, 1, 1]> (x, w) }',
   'a norm between':
@@ -81,6 +83,10 @@ const cases: Readonly<Record<string, string>> = {
     'g (float32[16, 16, 8, 8] x, float32[16, 16, 3, 3] v) => (y) { h = Conv <pads = [1, 1, 1, 1]> (x, v) a = MaxPool <kernel_shape = [2, 2], strides = [2, 2]> (h) b = AveragePool <kernel_shape = [2, 2], strides = [2, 2]> (a) c = Conv <pads = [1, 1, 1, 1]> (b, v) y = GlobalAveragePool(c) }',
   'max pool of ties':
     'g (float32[16, 16, 8, 8] x, float32[16, 16, 1, 1] v) => (y) { h = Conv(x, v) f = Relu(h) a = MaxPool <kernel_shape = [2, 2], strides = [2, 2]> (f) y = Neg(a) }',
+  'channels that fill no blocks':
+    'g (float32[16, 3, 8, 8] x, float32[12, 3, 3, 3] u, float32[12] p, float32[12] s, float32[12] b, float32[12, 12, 3, 3] v, float32[20, 24, 1, 1] w, float32[12, 20, 3, 3] z) => (y, mean, variance) <float32[12] m = fill(0), float32[12] q = fill(1)> { h = Conv <pads = [1, 1, 1, 1]> (x, u, p) n, mean, variance = BatchNormalization <training_mode = 1, momentum = 0.5> (h, s, b, m, q) r = Relu(n) c = Conv <pads = [1, 1, 1, 1]> (r, v) d = Concat <axis = 1> (c, h) e = Conv(d, w) f = AveragePool <kernel_shape = [2, 2], strides = [2, 2]> (e) k = MaxPool <kernel_shape = [2, 2], strides = [2, 2]> (e) l = Add(f, k) t = Conv <pads = [1, 1, 1, 1], strides = [2, 2]> (l, z) o = Tanh(t) i = GlobalAveragePool(o) y = Exp(i) }',
+  'channels that fill no blocks, then a plain rest':
+    'g (float32[16, 12, 8, 8] x, float32[12, 12, 3, 3] v) => (y) { h = Conv <pads = [1, 1, 1, 1]> (x, v) a = Concat <axis = 1> (x, h) e = Exp(a) y = Transpose(e) }',
   'concatenation and a plain rest':
     'g (float32[16, 16, 8, 8] x, float32[16, 16, 3, 3] v, float32[16, 32, 1, 1] w) => (y) { h = Conv <pads = [1, 1, 1, 1]> (x, v) c = Concat <axis = 1> (h, x) d = Conv(c, w) e = Transpose(d) y = Sigmoid(e) }',
 }

@@ -1,6 +1,6 @@
 import type { GraphBuilder } from '../../ir/builder.ts'
 import { intAttribute, type Node } from '../../ir/model.ts'
-import { elementCount } from '../../ir/tensor.ts'
+import { elementCount, Tensor } from '../../ir/tensor.ts'
 import { inferConv } from '../conv.ts'
 import { emitConvInputGradient } from '../conv-gradient/input.ts'
 import { type ConvShapes, convShapes, cropped } from '../conv-gradient/shapes.ts'
@@ -26,15 +26,13 @@ const shapesOf = ({ node, inputs: [x, weight], outputs: [y] }: GradientContext):
   convShapes(node, x!.shape, weight!.shape, y!.shape)
 
 /**
- * Why the blocked layout cannot take a convolution with these shapes forward and back, or undefined if it can. `samples`
- * become channels of the weight's gradient.
+ * Why the blocked layout cannot take a convolution with these shapes forward and back, or undefined if it can.
  */
 export function blockedConvProblem(shapes: ConvShapes, block: number): string | undefined {
   const { x, weight, y, strides, dilations, before, after, groups } = shapes
   if (x.length !== 4) return 'not two-dimensional'
-  const [samples, channels] = x as [number, number]
+  const channels = x[1]!
   const [outputs, perGroup] = weight as [number, number]
-  if (samples % block !== 0) return 'samples do not fill blocks'
   if (outputs % block !== 0) return 'outputs do not fill blocks'
   const plainInput = channels < block && groups === 1
   if (!plainInput && channels % block !== 0) return 'channels do not fill blocks'
@@ -204,30 +202,39 @@ function weightGradient(
       weight,
     )
   }
-  const plain = isPlain ? x : fromBlocks(build, x, [samples, channels, elementCount(sizes)])
   const area = elementCount(sizes)
-  const bySample = toBlocks(build, plain, [samples / block, block, channels * area])
+  // Samples are to be channels: zeros fill up a block.
+  const filled = Math.ceil(samples / block) * block
+  const fill = (value: string, [, ...shape]: readonly number[]) => {
+    if (filled === samples) return value
+    const dims = [filled - samples, ...shape]
+    const zeros = build.op('ConstantOfShape', [build.ints(dims)], { value: Tensor.float32([1], [0]) })
+    return build.op('Concat', [value, zeros], { axis: 0 })
+  }
+  const whole = fill(x, shapes.x)
+  const plain = isPlain ? whole : fromBlocks(build, whole, [filled, channels, area])
+  const bySample = toBlocks(build, plain, [filled / block, block, channels * area])
   const swapped = build.op(
     'Transpose',
-    [build.reshape(bySample, [samples / block, groups, perGroup, area * block])],
+    [build.reshape(bySample, [filled / block, groups, perGroup, area * block])],
     { perm: [2, 1, 0, 3] },
   )
   // Just what the windows see, so that as many windows result as the kernel has taps.
   const seen = kernel.map((k, i) => strides[i]! * (y[i + 2]! - 1) + dilations[i]! * (k - 1) + 1)
   const behind = seen.map((size, i) => Math.max(0, size - sizes[i]! - before[i]!))
-  const input = build.reshape(swapped, [perGroup, groups * samples, ...sizes])
+  const input = build.reshape(swapped, [perGroup, groups * filled, ...sizes])
   const pads = [...before, ...behind]
   const padded = pads.some((pad) => pad > 0)
-    ? resample(build, input, { channels: groups * samples, pads })
+    ? resample(build, input, { channels: groups * filled, pads })
     : input
-  const kernelRows = reorderRows(build, dy, {
-    dims: [samples / block, block, outputs / block, positions],
+  const kernelRows = reorderRows(build, fill(dy, y), {
+    dims: [filled / block, block, outputs / block, positions],
     order: [2, 0, 3, 1],
     row: block,
   })
   const all = convolve(build, {
     x: padded,
-    weight: build.reshape(kernelRows, [outputs, samples, ...y.slice(2)]),
+    weight: build.reshape(kernelRows, [outputs, filled, ...y.slice(2)]),
     kernel: y.slice(2),
     strides: dilations,
     dilations: strides,

@@ -1,6 +1,14 @@
 import { typesOf } from '../../analysis/infer-types.ts'
 import { attributesOf, GraphBuilder } from '../../ir/builder.ts'
-import { intAttribute, intsAttribute, isOnnxDomain, keyOf, type Model, type Node } from '../../ir/model.ts'
+import {
+  intAttribute,
+  intsAttribute,
+  isOnnxDomain,
+  keyOf,
+  labelOf,
+  type Model,
+  type Node,
+} from '../../ir/model.ts'
 import { usesOf, valuesReadBy } from '../../ir/uses.ts'
 import { blockedConvProblem, blockedDomain, storedChannels } from '../../ops/blocked/index.ts'
 import { convShapes } from '../../ops/conv-gradient/shapes.ts'
@@ -83,7 +91,14 @@ export function blockChannels(model: Model, block: number): Model {
   ) => {
     const [output = '', ...rest] = node.outputs
     const name = build.fresh(`${output}__blocked`)
-    build.keep({ ...node, inputs, outputs: [name, ...rest], ...others })
+    build.keep({
+      ...node,
+      name,
+      origin: { label: labelOf(node) },
+      inputs,
+      outputs: [name, ...rest],
+      ...others,
+    })
     blocked.set(output, { name, runs })
   }
   const inBlocks = (node: Node, settings = {}) => ({
