@@ -120,7 +120,7 @@ export function blockChannels(model: Model, block: number): Model {
       if (fills(input.runs)) build.keep({ ...node, inputs: [input.name], ...inBlocks(node) })
       else {
         const pooled = build.fresh(`${y}__blocked`)
-        build.keep({ ...node, inputs: [input.name], outputs: [pooled], ...inBlocks(node) })
+        build.keep({ ...node, name: pooled, inputs: [input.name], outputs: [pooled], ...inBlocks(node) })
         write('PickChannels', [pooled], y, { axis: 1, runs: input.runs })
       }
     } else if (
