@@ -131,7 +131,8 @@ class ModelWriter {
       const tensors = [value].flat().filter(isTensorRef).map(valueFor)
       if (tensors.length > 0) keywordInputs.set(key, tensors)
     }
-    if (call.kwargs.get('training') === true && !layer.inner) {
+    const isActive = /Dropout|Noise|BatchNormalization|Bidirectional|LSTM|GRU|RNN/.test(layer.className)
+    if (call.kwargs.get('training') === true && isActive) {
       this.build.enter(layer)
       this.build.note('is called with training=True: Keras applies its training behaviour at inference too')
     }

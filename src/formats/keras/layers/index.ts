@@ -8,7 +8,7 @@ import { noiseLayers } from './noise.ts'
 import { normalizationLayers } from './normalization.ts'
 import { operatorOf } from './operators.ts'
 import { poolLayers } from './pool.ts'
-import { preprocessingLayers } from './preprocessing.ts'
+import { maskOperators, preprocessingLayers } from './preprocessing.ts'
 import { recurrentLayers } from './recurrent.ts'
 import { shapeLayers } from './shape.ts'
 
@@ -41,7 +41,7 @@ export const definitionOf = (
   const isOperator =
     className === 'TFOpLambda' || /^keras\.(src\.)?ops/.test(module ?? '') || args.some(Number.isFinite)
   const operator = operatorOf(className, config.raw('function'))
-  return isOperator ? operator : (byClass.get(className) ?? operator)
+  return isOperator ? (operator ?? maskOperators.get(className)) : (byClass.get(className) ?? operator)
 }
 
 /** Every class of layers that varshift knows. */

@@ -51,6 +51,33 @@ const masking = defineLayer({
   },
 })
 
+/** What Keras 3 writes out where it passes the mask of an Embedding or Masking on: which elements differ from a number. */
+const notEqual = defineLayer({
+  classNames: [],
+  emit({ build, inputs, args, opaque }) {
+    const x = inputs[0]!
+    const other = args.find((arg) => typeof arg === 'number')
+    if (inputs.length !== 1 || typeof other !== 'number') return opaque('it compares two tensors', x.shape)
+    const equal = build.op('Equal', [x.name, build.scalar(other, x.dataType)])
+    return { ...x, name: build.op('Not', [equal]), dataType: 'bool' }
+  },
+})
+
+/** Whether any element along an axis is true. */
+const any = defineLayer({
+  classNames: [],
+  emit({ build, config, inputs, opaque }) {
+    const x = inputs[0]!
+    if (config.raw('axis') === undefined || config.flag('keepdims', false) || x.dataType !== 'bool')
+      return opaque('it does not look along one axis for what is true')
+    const axis = config.number('axis') + (config.number('axis') < 0 ? x.shape.length : 0)
+    const numbers = build.op('Cast', [build.inKerasOrder(x)], { to: dataTypes.float32.onnx })
+    const some = build.op('ReduceMax', [numbers], { axes: [axis], keepdims: 0 })
+    const shape = x.shape.filter((_, i) => i !== axis)
+    return { ...x, name: build.op('Cast', [some], { to: dataTypes.bool.onnx }), shape, channelsSecond: false }
+  },
+})
+
 /** One number, or one for each channel, as a constant that broadcasts along the last axis. */
 function numbers(build: LayerBuilder, config: Config, key: string, missing: number): string {
   const stated = config.raw(key)
@@ -136,6 +163,10 @@ const resizing = defineLayer({
     const shape = isLast ? [x.shape[0], height, width, x.shape[3]] : [...x.shape.slice(0, 2), height, width]
     const interpolation = config.text('interpolation', 'bilinear')
     const how = interpolations[interpolation]
+    if (interpolation === 'bicubic')
+      build.note(
+        'TensorFlow rounds the coefficients of bicubic interpolation, which changes values by up to 0.2 %',
+      )
     const keepsAspect = ['crop_to_aspect_ratio', 'pad_to_aspect_ratio'].find((key) => config.flag(key, false))
     if (rank !== 4) return opaque(`it takes pictures of 4 axes, got ${rank}`)
     if (!how) return opaque(`interpolation '${interpolation}' is not supported`, shape)
@@ -151,6 +182,12 @@ const resizing = defineLayer({
     return { ...x, name, shape, dataType: 'float32', channelsSecond: isLast }
   },
 })
+
+/** Operators that Keras 3 writes out where it passes a mask on, by their class. */
+export const maskOperators: ReadonlyMap<string, LayerDefinition> = new Map([
+  ['NotEqual', notEqual],
+  ['Any', any],
+])
 
 export const preprocessingLayers: readonly LayerDefinition[] = [
   embedding,

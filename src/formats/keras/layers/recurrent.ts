@@ -104,7 +104,8 @@ function emitRecurrent(
   const backwards = config.flag('go_backwards', false)
   const reversed = (value: string) => (backwards ? reverseSteps(build, value) : value)
   let x = reversed(asFloat(build, build.inKerasOrder(input), input))
-  const mask = input.mask === undefined ? undefined : reversed(input.mask)
+  const stated = input.mask ?? call.keywordInputs.get('mask')?.[0]?.name
+  const mask = stated === undefined ? undefined : reversed(stated)
   const rate = config.number('dropout', 0)
   // One draw a sample and feature holds for all steps.
   if (rate > 0 && rate < 1) x = maskedOut(build, x, rate, [1])
