@@ -1,5 +1,6 @@
 /**
- * Writes docs/rules from the rules themselves and docs/cli.md from the help of the command line.
+ * Writes docs/rules from the rules themselves, docs/cli.md from the help of the command line, and the README's table of
+ * formats from the formats.
  *
  *   npx jiti scripts/generate-docs.ts            writes
  *   npx jiti scripts/generate-docs.ts --check    fails if what is there is stale
@@ -12,6 +13,7 @@ import { factsOf } from '../src/analysis/index.ts'
 import { exitCodeHelp } from '../src/cli/exit-codes.ts'
 import { createProgram } from '../src/cli/program.ts'
 import { environmentName, settingNames, settings } from '../src/cli/settings.ts'
+import { formats } from '../src/formats/open-model.ts'
 import { parseModel } from '../src/ir/text.ts'
 import type { Rule } from '../src/rules/define-rule.ts'
 import { chaptersOf } from '../src/rules/document.ts'
@@ -117,6 +119,22 @@ const pages = new Map<string, string>([
   ...rules.map((rule) => [`rules/${rule.id}.md`, rulePage(rule)] as const),
 ])
 
+/** The table of formats stands in the README itself, between two comments. */
+const readmePath = fileURLToPath(new URL('../README.md', import.meta.url))
+const readme = readFileSync(readmePath, 'utf8')
+const marks = ['<!-- formats: generated from src/formats by `npm run docs` -->', '<!-- /formats -->'] as const
+const table = [
+  '| format | reads | runs | repairs | writes |',
+  '| --- | --- | --- | --- | --- |',
+  ...formats.map(
+    ({ name, support: { reads, runs, repairs, writes } }) =>
+      `| ${[name, reads, runs, repairs, writes].join(' | ')} |`,
+  ),
+].join('\n')
+const [head = '', rest = ''] = readme.split(marks[0])
+const [, tail = ''] = rest.split(marks[1])
+const readmeWithTable = `${head}${marks[0]}\n\n${table}\n\n${marks[1]}${tail}`
+
 const existing = (path: string): string | undefined => {
   try {
     return readFileSync(join(docs, path), 'utf8')
@@ -132,13 +150,17 @@ const orphans = readdirSync(join(docs, 'rules'))
 const stale = [...pages].filter(([path, text]) => existing(path) !== text).map(([path]) => path)
 
 if (process.argv.includes('--check')) {
-  const wrong = [...stale, ...orphans]
+  const wrong = [
+    ...[...stale, ...orphans].map((path) => `docs/${path}`),
+    ...(readmeWithTable === readme ? [] : ['README.md']),
+  ]
   if (wrong.length > 0) {
-    console.error(`stale: ${wrong.map((path) => `docs/${path}`).join(', ')}; run \`npm run docs\``)
+    console.error(`stale: ${wrong.join(', ')}; run \`npm run docs\``)
     process.exitCode = 1
   }
 } else {
   for (const path of orphans) rmSync(join(docs, path))
   for (const path of stale) writeFileSync(join(docs, path), pages.get(path)!)
+  if (readmeWithTable !== readme) writeFileSync(readmePath, readmeWithTable)
   console.log(stale.length + orphans.length === 0 ? 'docs are up to date' : `wrote ${stale.join(', ')}`)
 }

@@ -33,10 +33,20 @@ export interface Companion {
   readonly chunks: readonly Uint8Array[]
 }
 
+/** A few words each: which files, whether the network can be run, what repairs change, what is written. */
+export interface Support {
+  readonly reads: string
+  readonly runs: string
+  readonly repairs: string
+  readonly writes: string
+}
+
 export interface Format {
   readonly id: string
   /** One line for the table of formats. */
   readonly name: string
+  /** What is done with its files, for the table of formats. */
+  readonly support: Support
   /** Whether the bytes look like this format; content decides, not the file's name. */
   detect(bytes: Uint8Array): boolean
   /** Throws a UserError that says what is wrong where. */

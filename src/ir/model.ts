@@ -90,6 +90,8 @@ export interface Model {
   readonly functions: readonly LocalFunction[]
   /** Name and version of the program that wrote the file. */
   readonly producer: string
+  /** True if the file holds both modes, so that noise that is on here acts in training only (Keras, TensorFlow.js). */
+  readonly holdsBothModes?: boolean | undefined
 }
 
 /** Version of ONNX's own operator set that the model uses. */

@@ -54,7 +54,8 @@ net (float32[N, 4] x) => (float32[N, 4] y)
     dynamic:
       '{count} switched on by an input of the graph or a computed value ({names}): make sure that it is off at inference.',
   },
-  check({ facts, report }) {
+  check({ model, facts, report }) {
+    if (model.holdsBothModes) return
     const { norms, noises } = facts
     const training = norms.filter(({ batchStatistics }) => batchStatistics).map(({ label }) => label)
     if (training.length > 0)

@@ -37,7 +37,7 @@ export function buildModel(
   const isOpaque = graph.nodes.some(({ domain }) => domain === opaqueDomain)
   const opsets = new Map([...kerasOpsets].filter(([domain]) => isOnnxDomain(domain) || isOpaque))
   return {
-    model: { format, irVersion: 8, opsets, graph, functions: [], producer },
+    model: { format, irVersion: 8, opsets, graph, functions: [], producer, holdsBothModes: true },
     locations,
     notes,
   }

@@ -11,6 +11,12 @@ import { changedArrays, readKeras } from './read-keras.ts'
 export const kerasH5 = defineFormat({
   id: 'keras-h5',
   name: 'Keras .h5',
+  support: {
+    reads: 'whole models of Keras 1, 2 and 3; Sequential and Functional models',
+    runs: 'all but custom and Lambda layers',
+    repairs: 'running statistics',
+    writes: 'the arrays that changed, every other byte as it was',
+  },
   detect: isHdf5,
   async read(bytes, path) {
     const file = await Hdf5File.open(bytes)

@@ -16,6 +16,12 @@ const members = { config: 'config.json', metadata: 'metadata.json', weights: 'mo
 export const keras = defineFormat({
   id: 'keras',
   name: 'Keras .keras',
+  support: {
+    reads: 'Keras 3, TensorFlow 2.12 and up; Sequential and Functional models',
+    runs: 'all but custom and Lambda layers',
+    repairs: 'running statistics',
+    writes: 'the arrays that changed inside model.weights.h5, every other byte as it was',
+  },
   detect(bytes) {
     if (!isZip(bytes)) return false
     const names = memberNames(bytes)

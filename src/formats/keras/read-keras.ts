@@ -1,4 +1,4 @@
-import type { Edit } from '../../ir/edit.ts'
+import { type Edit, noiseEdits } from '../../ir/edit.ts'
 import { UserError } from '../../ir/errors.ts'
 import { type BuiltModel, buildModel, weightsExpectedOf } from './build-model.ts'
 import { changedWeights } from './changed-weights.ts'
@@ -74,5 +74,10 @@ function parsed(text: string): unknown {
 }
 
 /** The arrays of the file that `edits` change, with what they hold then. */
-export const changedArrays = (built: BuiltModel, edits: readonly Edit[]): Map<Dataset, Uint8Array> =>
-  new Map([...changedWeights(built, edits)].map(([weight, bytes]) => [datasetOf(weight), bytes]))
+export function changedArrays(built: BuiltModel, edits: readonly Edit[]): Map<Dataset, Uint8Array> {
+  if (noiseEdits(edits).length > 0)
+    throw new UserError(
+      'noise cannot be replaced in a Keras file yet; change the layers in Python where the model is made',
+    )
+  return new Map([...changedWeights(built, edits)].map(([weight, bytes]) => [datasetOf(weight), bytes]))
+}

@@ -12,6 +12,12 @@ import { applyToFile } from './write.ts'
 export const onnx = defineFormat({
   id: 'onnx',
   name: 'ONNX',
+  support: {
+    reads: 'opset 7 and up, external data, local functions',
+    runs: 'yes',
+    repairs: 'running statistics; noise replaced or moved',
+    writes: 'the records that changed, every other byte as it was',
+  },
   // A ModelProto starts with its IR version, or in some writers with another of its first fields.
   detect: (bytes) => bytes.length > 0 && [0x08, 0x12, 0x1a, 0x22, 0x28, 0x32, 0x3a, 0x42].includes(bytes[0]!),
   async read(bytes, path, files) {

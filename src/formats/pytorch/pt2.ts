@@ -21,6 +21,12 @@ const programMember = /^(?:(.*\/)?models\/([^/]+)|serialized_exported_program)\.
 export const pt2 = defineFormat({
   id: 'pt2',
   name: 'PyTorch export (.pt2)',
+  support: {
+    reads: 'archives of torch.export, PyTorch 2.4 and up',
+    runs: 'all but operators without a counterpart',
+    repairs: 'running statistics; for noise the lines to change in Python',
+    writes: 'the buffers that changed, every other member as it was',
+  },
   detect: (bytes) => isZip(bytes) && memberNames(bytes).some((member) => programMember.test(member)),
   async read(bytes, path) {
     const archive = await Archive.open(bytes, 'the archive')

@@ -47,6 +47,12 @@ function headerLength(bytes: Uint8Array): number | undefined {
 export const safetensors = defineFormat({
   id: 'safetensors',
   name: 'safetensors state dictionary',
+  support: {
+    reads: 'tensors by name',
+    runs: 'no: it holds no graph',
+    repairs: 'nothing',
+    writes: 'nothing',
+  },
   detect: (bytes) => headerLength(bytes) !== undefined,
   async read(bytes, path) {
     const tensors = readHeader(bytes)

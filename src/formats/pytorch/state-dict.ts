@@ -15,6 +15,12 @@ import { dictionariesOf, isTorchScript, isTorchZip, readTorchZip } from './torch
 export const stateDict = defineFormat({
   id: 'state-dict',
   name: 'PyTorch state dictionary (.pt, .pth)',
+  support: {
+    reads: 'tensors of a state dictionary, without running the pickle',
+    runs: 'no: it holds no graph',
+    repairs: 'nothing',
+    writes: 'nothing',
+  },
   detect(bytes) {
     if (!isZip(bytes)) return false
     const members = memberNames(bytes)

@@ -15,6 +15,12 @@ import { type WeightChange, writeWeights } from './write.ts'
 export const tfjs = defineFormat({
   id: 'tfjs',
   name: 'TensorFlow.js model.json',
+  support: {
+    reads: 'layers models with their weight shards; graph models where normalizations survive',
+    runs: 'layers models, all but custom layers',
+    repairs: 'running statistics',
+    writes: 'the shards that changed, quantised as before',
+  },
   detect: (bytes) => {
     const first = bytes.find((byte) => byte > 0x20 && ![0xef, 0xbb, 0xbf].includes(byte))
     return first === 0x7b && /"(modelTopology|weightsManifest)"\s*:/.test(new TextDecoder().decode(bytes))
