@@ -12,7 +12,16 @@ export { compare } from './commands/compare.ts'
 export { fix } from './commands/fix.ts'
 export type { Fixed } from './commands/fixed.ts'
 export { measure } from './commands/measure.ts'
-export type { CheckOptions, DataOptions, FixOptions, MeasureOptions, RunOptions } from './commands/options.ts'
+export type {
+  CheckOptions,
+  DataOptions,
+  FixOptions,
+  MeasureOptions,
+  NetworkChoice,
+  RunOptions,
+  TrainCommandOptions,
+} from './commands/options.ts'
+export { type Trained, train } from './commands/train.ts'
 export { openDataset as openData } from './data/open.ts'
 export { type ShapesOptions, shapes } from './data/shapes.ts'
 export type { ModelFile } from './formats/define-format.ts'
@@ -29,4 +38,11 @@ export { renderHtml } from './report/html.ts'
 export { type Result, resultSchema } from './result/result.ts'
 export { rules } from './rules/index.ts'
 export { createSession, type Session, type SessionOptions } from './runtime/session.ts'
+export {
+  type TrainEvent,
+  type TrainerOptions,
+  type Training,
+  type TrainSummary,
+  trainer,
+} from './train/trainer.ts'
 export { version } from './version.ts'

@@ -9,25 +9,40 @@
  *   const shift = await measure(model, { data: 'images.npz' })
  *   const fixed = await fix(model, { data: 'images.npz' })
  *   if (fixed.chunks) await save(model, fixed.edits, 'fixed.onnx')
+ *
+ *   const training = await trainer(parseNetwork('preresnet-20').build(), { data: 'cifar10:DIR', epochs: 20 })
+ *   for await (const event of training) if (event.type === 'epoch') console.log(event)
  */
 import { compare as compareModels } from './commands/compare.ts'
 import { fix as fixModel } from './commands/fix.ts'
 import type { Fixed } from './commands/fixed.ts'
 import { measure as measureModel } from './commands/measure.ts'
-import type { FixOptions, MeasureOptions } from './commands/options.ts'
+import type { FixOptions, MeasureOptions, NetworkChoice, TrainCommandOptions } from './commands/options.ts'
 import { save as saveModel } from './commands/save.ts'
+import { type Trained, train as trainModel } from './commands/train.ts'
 import type { Dataset } from './data/dataset.ts'
 import { type OpenOptions, openDataset } from './data/open.ts'
 import type { ModelFile } from './formats/define-format.ts'
 import { openModel } from './formats/open-model.ts'
 import type { Edit } from './ir/edit.ts'
+import type { Model } from './ir/model.ts'
 import { nodeFiles } from './platform/node.ts'
 import type { Result } from './result/result.ts'
+import { trainer as startTrainer, type TrainerOptions, type Training } from './train/trainer.ts'
 
 export type { Config } from './cli/config.ts'
 export { check } from './commands/check.ts'
 export type { Fixed } from './commands/fixed.ts'
-export type { CheckOptions, DataOptions, FixOptions, MeasureOptions, RunOptions } from './commands/options.ts'
+export type {
+  CheckOptions,
+  DataOptions,
+  FixOptions,
+  MeasureOptions,
+  NetworkChoice,
+  RunOptions,
+  TrainCommandOptions,
+} from './commands/options.ts'
+export type { Trained } from './commands/train.ts'
 export type { Batch, Dataset, Field } from './data/dataset.ts'
 export { type ShapesOptions, shapes } from './data/shapes.ts'
 export type { ModelFile } from './formats/define-format.ts'
@@ -46,6 +61,7 @@ export { renderTerminal } from './report/terminal.ts'
 export { type Finding, type Layer, type Measurement, type Result, resultSchema } from './result/result.ts'
 export { rules } from './rules/index.ts'
 export { createSession, type Session, type SessionOptions } from './runtime/session.ts'
+export type { TrainEvent, TrainerOptions, Training, TrainSummary } from './train/trainer.ts'
 export { version } from './version.ts'
 
 /**
@@ -71,6 +87,22 @@ export const measure = (file: ModelFile, options: MeasureOptions): Promise<Resul
  */
 export const fix = (file: ModelFile, options: FixOptions): Promise<Fixed> =>
   fixModel(file, options, nodeFiles)
+
+/**
+ * Trains a model from a file, or a network by its name, and tells how that went; the file is not touched. To be written
+ * by `save(trained.file, trained.edits, 'trained.onnx')`.
+ */
+export const train = (source: ModelFile | NetworkChoice, options: TrainCommandOptions): Promise<Trained> =>
+  trainModel(source, options, nodeFiles)
+
+/**
+ * A training run to iterate over, event by event: of a model, a file that was read, or a network that was built.
+ * Throws a UserError, here or while it runs, if model, data, loss and device do not fit together.
+ */
+export const trainer = (
+  model: Model | { readonly model: Model },
+  options: TrainerOptions,
+): Promise<Training> => startTrainer(model, options, nodeFiles)
 
 /** Two models on the same data, side by side. */
 export const compare = (a: ModelFile, b: ModelFile, options: MeasureOptions): Promise<Result> =>

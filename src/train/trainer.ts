@@ -3,6 +3,7 @@ import { type AdaptedDataset, adapt, type WantedInput } from '../data/adapt.ts'
 import { augmenter, shuffled } from '../data/augment.ts'
 import type { Batch, Dataset } from '../data/dataset.ts'
 import { checkLabels } from '../data/labels.ts'
+import { openDataset } from '../data/open.ts'
 import { type Resident, resident } from '../data/resident.ts'
 import { encodeModel } from '../formats/onnx/index.ts'
 import { applyEdits, type Edit } from '../ir/edit.ts'
@@ -70,6 +71,12 @@ export interface TrainSummary {
   readonly dataShare: number
 }
 
+/** The same with data by its name as well: a file, a folder, or `shapes:...` (see openDataset). */
+export interface TrainerOptions extends Omit<TrainOptions, 'data' | 'validation'> {
+  readonly data: string | Dataset
+  readonly validation?: string | number | Dataset | undefined
+}
+
 /** A training run: iterate over it to run it. */
 export interface Training extends AsyncIterable<TrainEvent> {
   /** Everything that was decided, as plain JSON. */
@@ -102,8 +109,23 @@ const usualRate: Readonly<Record<string, number>> = { sgd: 0.1, adam: 1e-3, adam
  * Trains `model` on data. Nothing runs before the first event is asked for. Throws a UserError, here or while it runs, if
  * model, data, loss and device do not fit together, or if numbers cease to be finite.
  */
-export async function trainer(source: Model, options: TrainOptions, files?: Files): Promise<Training> {
-  const run = new Run(source, options, files)
+export async function trainer(
+  source: Model | { readonly model: Model },
+  { data, validation, ...options }: TrainerOptions,
+  files?: Files,
+): Promise<Training> {
+  const open = async (spec: string | Dataset): Promise<Dataset> => {
+    if (typeof spec !== 'string') return spec
+    if (!files) throw new UserError(`'${spec}' cannot be opened without access to files; give a dataset`)
+    return openDataset(spec, files)
+  }
+  const opened: TrainOptions = {
+    ...options,
+    data: await open(data),
+    validation:
+      typeof validation === 'number' || validation === undefined ? validation : await open(validation),
+  }
+  const run = new Run('model' in source ? source.model : source, opened, files)
   await run.prepare()
   return run
 }

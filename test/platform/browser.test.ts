@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url'
 import { chromium } from 'playwright-core'
 import { build } from 'vite'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { measure, readModel } from '../../src/index.ts'
+import { measure, readModel, trainer } from '../../src/index.ts'
 import type { Result } from '../../src/result/result.ts'
 
 const browser = process.env.CHROMIUM_PATH ?? '/usr/bin/chromium'
@@ -26,7 +26,7 @@ afterAll(() => rmSync(folder, { recursive: true }))
 /** What a page does with the library: everything in memory, ONNX Runtime in WebAssembly on one thread. */
 const page = `
 import { env } from 'onnxruntime-web'
-import { check, fix, measure, memoryFiles, readModel, UserError } from ${JSON.stringify(join(root, 'src/browser.ts'))}
+import { check, fix, measure, memoryFiles, readModel, trainer, UserError } from ${JSON.stringify(join(root, 'src/browser.ts'))}
 
 env.wasm.wasmPaths = '/runtime/'
 env.wasm.numThreads = 1
@@ -42,7 +42,11 @@ async function run() {
   const options = { data: 'data.npz', modeSamples: 100 }
   const refusal = await readModel('text.onnx', files).catch((error) => error)
   const fixed = await fix(model, options, files)
+  const training = await trainer(model, { data: 'data.npz', batchSize: 32, learningRate: 0.02, epochs: 2, seed: 4 }, files)
+  const losses = []
+  for await (const event of training) if (event.type === 'step') losses.push(event.loss)
   return {
+    losses,
     check: check(model),
     measured: await measure(model, options, files),
     fixed: fixed.result,
@@ -133,6 +137,7 @@ describe.skipIf(!hasBrowser)('in a browser', () => {
         fixed: Result
         bytes: number
         refusal: string
+        losses: number[]
       }
       expect(problems).toEqual([])
       // Figures differ in their last digits: Math.exp is not the same in every engine.
@@ -146,6 +151,19 @@ describe.skipIf(!hasBrowser)('in a browser', () => {
       expect(there.modes.agreements).toHaveLength(3)
       expect(outcome.fixed.repair?.outcome).toBe('kept')
       expect(outcome.bytes).toBeGreaterThan(70_000)
+      const training = await trainer(await readModel(join(fixture, 'model.onnx')), {
+        data: join(fixture, 'data.npz'),
+        batchSize: 32,
+        learningRate: 0.02,
+        epochs: 2,
+        seed: 4,
+      })
+      const losses: number[] = []
+      for await (const event of training) if (event.type === 'step') losses.push(event.loss)
+      expect(losses.length).toBe(12)
+      expect(outcome.losses.length).toBe(12)
+      for (const [i, loss] of losses.entries())
+        expect(Math.abs(outcome.losses[i]! / loss - 1)).toBeLessThan(1e-3)
       expect(outcome.refusal).toMatch(/text\.onnx: this is a text file, not a model/)
     } finally {
       await instance.close()
