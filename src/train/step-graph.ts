@@ -50,6 +50,8 @@ export interface StepOptions {
   readonly clip: number | undefined
   /** Channels in a block of the layout to compute in (see rewrite/passes/block-channels); undefined for the plain one. */
   readonly block: number | undefined
+  /** For devices that know no training mode of BatchNormalization. */
+  readonly spellsNormsOut: boolean
   /** Undefined keeps the running statistics, and norms use them. */
   readonly statistics: StatisticsPolicy | undefined
 }
@@ -84,7 +86,7 @@ export function stepGraph(model: Model, options: StepOptions): StepGraph {
   const bound = bindShapes(model, shapes)
   const words = new RandomWords(freshName(bound, 'random'))
   const training = statistics
-    ? toTraining(bound, { words, ...statistics })
+    ? toTraining(bound, { words, ...statistics, spelledOut: options.spellsNormsOut })
     : { model: toMode(bound, 'sample', { words }), statistics: [] }
   const inMode = training.model
   const build = new GraphBuilder(inMode)

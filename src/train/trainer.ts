@@ -229,6 +229,7 @@ class Run implements Training {
       decays: ({ kind }) => decay === 'all' || kind === 'weight' || kind === 'embedding',
       clip,
       block: (options.device ?? 'cpu') === 'cpu' ? await channelBlock() : undefined,
+      spellsNormsOut: options.device === 'webgpu',
       statistics: policy,
     })
     this.#evaluation = evalGraph(this.#base, this.#objective, this.#answers, this.#graph.slots)

@@ -112,7 +112,12 @@ export function refusePositions({ node, label }: Norm): void {
     )
 }
 
-function emitNorm(build: GraphBuilder, norm: Norm, batch: boolean): void {
+/** Writes a norm that uses the batch or what is stored, and returns the values of the mean and variance it uses. */
+export function emitNorm(
+  build: GraphBuilder,
+  norm: Norm,
+  batch: boolean,
+): readonly [mean: string, variance: string] {
   refusePositions(norm)
   const [x = '', scale = '', shift = '', storedMean = '', storedVariance = ''] = norm.node.inputs
   let mean = storedMean
@@ -133,6 +138,7 @@ function emitNorm(build: GraphBuilder, norm: Norm, batch: boolean): void {
     outputs: [keyOf(norm.node)],
     attributes: attributesOf({ epsilon: float(norm.epsilon), ...(build.opset < 7 ? { is_test: 1 } : {}) }),
   })
+  return [mean, variance]
 }
 
 interface NoiseSettings {

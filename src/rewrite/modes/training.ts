@@ -4,13 +4,15 @@ import { attributesOf, float, GraphBuilder } from '../../ir/builder.ts'
 import { UserError } from '../../ir/errors.ts'
 import { floatAttribute, keyOf, type Model, opsetOf, type TensorType } from '../../ir/model.ts'
 import { type DataType, elementCount, Tensor } from '../../ir/tensor.ts'
-import { type NoiseOptions, refusePositions, rewritten } from './mode.ts'
+import { emitNorm, type NoiseOptions, refusePositions, rewritten } from './mode.ts'
 
 export interface TrainingOptions extends NoiseOptions {
   /** Share of the running statistics that a step keeps, as ONNX defines it (PyTorch's is 1 minus it); default: as the file says. */
   readonly momentum?: number | undefined
   /** Which variance of the batch the running one takes in: PyTorch's is unbiased, n/(n-1) times ONNX's and Keras'. */
   readonly variance?: 'biased' | 'unbiased' | undefined
+  /** Norms spelled out, for devices that know no training mode of BatchNormalization (default false). */
+  readonly spelledOut?: boolean | undefined
 }
 
 /** The running statistics of a BatchNormalization: initializers, and the values that hold them after a step. */
@@ -32,7 +34,7 @@ export interface TrainingGraph {
 const trainingNorms = 14
 
 /**
- * The model as it is trained: noise on, and every BatchNormalization one node that normalises by its batch and gives the
+ * The model as it is trained: noise on, and every BatchNormalization one node (unless spelled out) that normalises by its batch and gives the
  * batch's mean and variance as its second and third output (C elements each). Running statistics are initializers of
  * their own for each norm, even where the file lets several share one. Shapes are to be known, see bind-shapes.
  */
@@ -49,6 +51,11 @@ export function toTraining(model: Model, options: TrainingOptions = {}): Trainin
     norm: (build, norm) => {
       refusePositions(norm)
       const key = keyOf(norm.node)
+      if (options.spelledOut) {
+        const moments = emitNorm(build, norm, true)
+        batch.set(norm, moments)
+        return moments
+      }
       const moments = [build.fresh(`${key}__batch_mean`), build.fresh(`${key}__batch_variance`)] as const
       batch.set(norm, moments)
       const [x = '', scale = '', shift = ''] = norm.node.inputs
