@@ -38,6 +38,7 @@ export const isZip = (bytes: Uint8Array): boolean =>
 export function memberNames(bytes: Uint8Array): string[] {
   const view = viewOf(bytes)
   const names: string[] = []
+  const nextP = (from: number) => bytes.indexOf(0x50, from)
   const nameAt = (at: number, length: number) => new TextDecoder().decode(bytes.subarray(at, at + length))
   const last = Math.max(0, bytes.length - 22 - 0xffff)
   for (let end = bytes.length - 22; end >= last; end--) {
@@ -58,7 +59,12 @@ export function memberNames(bytes: Uint8Array): string[] {
   for (let at = 0; at + 30 <= bytes.length && view.getUint32(at, true) === signatures.local; ) {
     const length = view.getUint16(at + 26, true)
     names.push(nameAt(at + 30, length))
-    at += 30 + length + view.getUint16(at + 28, true) + view.getUint32(at + 18, true)
+    // Who writes as a stream tells the size behind the data only: the next header has to be searched for.
+    const isStreamed = (view.getUint16(at + 6, true) & 8) !== 0
+    at += 30 + length + view.getUint16(at + 28, true) + (isStreamed ? 0 : view.getUint32(at + 18, true))
+    while (isStreamed && at >= 0 && at + 4 <= bytes.length && view.getUint32(at, true) !== signatures.local)
+      at = nextP(at + 1)
+    if (at < 0) break
   }
   return names
 }

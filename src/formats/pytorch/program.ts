@@ -45,7 +45,7 @@ const graph = z.object({
   inputs: z.array(union),
   outputs: z.array(union),
   nodes: z.array(node),
-  tensor_values: z.record(z.string(), tensorMeta),
+  tensor_values: z.record(z.string(), tensorMeta).transform((metas) => new Map(Object.entries(metas))),
 })
 export type ProgramGraph = z.infer<typeof graph>
 

@@ -12,6 +12,7 @@ import {
 } from '../../ir/model.ts'
 import { Call, Emitter, opset, Untranslatable } from './aten/define-aten.ts'
 import { atenUnits } from './aten/index.ts'
+import { inserted, type Stretch, stretchOf } from './aten/shape.ts'
 import { dataTypeOf, type Payload } from './payload.ts'
 import {
   type Argument,
@@ -101,34 +102,33 @@ export function translate(program: Program, payload: Payload): Translated {
   return new Translator(program, payload).run()
 }
 
-/** Values of a whole with one part of it replaced. */
-type Insert = (whole: string, part: string) => string
-
 class Translator {
   readonly #program: Program
   readonly #payload: Payload
-  readonly #build = new Emitter()
+  readonly #build: Emitter
   readonly #symbols: ReadonlyMap<string, string>
   /** The value that each name of the program stands for. */
   readonly #values = new Map<string, string>()
   /** The name whose memory each name is a view of. */
   readonly #roots = new Map<string, string>()
   /** The part of another name that a name is: what is written into it is written there. */
-  readonly #parts = new Map<string, { readonly whole: string; readonly insert: Insert }>()
+  readonly #parts = new Map<string, { readonly whole: string; readonly stretch: Stretch }>()
   /** Names whose memory was changed through another view, by what. */
   readonly #stale = new Map<string, string>()
   readonly #stored = new Map<string, StoredTensor>()
+  readonly #byView = new Map<string, string>()
   #count = 0
 
   constructor(program: Program, payload: Payload) {
     this.#program = program
     this.#payload = payload
     this.#symbols = symbolsOf(program)
+    const { tensor_values: values } = program.graph_module.graph
+    this.#build = new Emitter([...values.keys(), ...payload.tensors.keys()])
   }
 
   run(): Translated {
     const { graph, signature } = this.#program.graph_module
-    for (const name in graph.tensor_values) this.#build.fresh(name) // Reserves names near those of the program.
     const inputs = signature.input_specs.flatMap((spec) => this.#input(spec, graph))
     this.#graph(graph, '')
     const outputs = signature.output_specs.flatMap((spec) => this.#output(spec, graph))
@@ -191,7 +191,7 @@ class Translator {
       const type: TensorType =
         spec.arg[0] === 'as_sym_int'
           ? { dataType: 'int64', shape: [] }
-          : this.#type(graph.tensor_values[name])
+          : this.#type(graph.tensor_values.get(name))
       this.#bind(name, name, type)
       return [{ name, type }]
     }
@@ -202,30 +202,35 @@ class Translator {
       throw new UserError(
         `the program reads '${path}', but the file holds no tensor of that name; export the model again`,
       )
-    this.#bind(name, this.#initializer(path, viewOf(view)), { dataType: view.dataType, shape: view.sizes })
+    // A path may also be the name of a value; those of placeholders are unique.
+    const own = graph.tensor_values.has(path) ? name : path
+    this.#bind(name, this.#initializer(own, viewOf(view)), { dataType: view.dataType, shape: view.sizes })
     return []
   }
 
   /** One initializer for all names of the same tensor, so that what sets one sets all. */
-  #initializer(path: string, view: StoredTensor): string {
-    for (const [name, other] of this.#stored) if (isSameView(view, other)) return name
-    this.#stored.set(path, view)
-    this.#build.initializers.set(path, tensorOf(view))
-    return path
+  #initializer(name: string, view: StoredTensor): string {
+    const key = `${view.storage.key} ${view.offset} ${view.sizes} ${view.strides}`
+    const known = this.#byView.get(key)
+    if (known !== undefined && isSameView(this.#stored.get(known)!, view)) return known
+    this.#byView.set(key, name)
+    this.#stored.set(name, view)
+    this.#build.initializers.set(name, tensorOf(view))
+    return name
   }
 
   #output([kind, held]: Argument, graph: ProgramGraph): ValueInfo[] {
     // What else the program returns is new contents of buffers, gradients, or a loss.
     if (kind !== 'user_output') return []
     const name = nameOf(parseSpec(held)?.arg)
-    if (name === undefined || graph.tensor_values[name] === undefined) return []
+    if (name === undefined || graph.tensor_values.get(name) === undefined) return []
     const found = this.#read(name)
     const build = this.#build
     // An output of its own name, that no input or other output has.
     const isOwn = build.nodes.some(({ outputs }) => outputs.includes(found)) && !this.#isOutput.has(found)
     const own = isOwn ? found : build.op('Identity', [found])
     this.#isOutput.add(own)
-    return [{ name: own, type: this.#type(graph.tensor_values[name]) }]
+    return [{ name: own, type: this.#type(graph.tensor_values.get(name)) }]
   }
 
   readonly #isOutput = new Set<string>()
@@ -255,7 +260,7 @@ class Translator {
     const outputs = node.outputs.flatMap(outputNames).map((name) => prefix + name)
     const args = new Map(node.inputs.map(({ name, arg }) => [name, arg]))
     const before = this.#build.nodes.length
-    const types = outputs.map((name) => this.#type(graph.tensor_values[name.slice(prefix.length)]))
+    const types = outputs.map((name) => this.#type(graph.tensor_values.get(name.slice(prefix.length))))
     const read = (name: string) => this.#read(prefix + name)
     const call = new Call({ op, overload, args, outputs: types, read })
     let values: readonly (string | undefined)[] = []
@@ -278,8 +283,8 @@ class Translator {
     const [output] = outputs
     if (first === undefined || output === undefined) return
     const root = this.#roots.get(prefix + first) ?? prefix + first
-    const insert = this.#insertOf(op, call)
-    if (insert) this.#parts.set(output, { whole: prefix + first, insert })
+    const stretch = this.#stretchOf(op, call)
+    if (stretch) this.#parts.set(output, { whole: prefix + first, stretch })
     const written = this.#build.nodes.length
     if (inPlace) this.#changed(prefix + first, root, output, node.target)
     this.#label(node, op, written)
@@ -305,34 +310,18 @@ class Translator {
     }
     set(name, this.#values.get(output)!)
     for (let inner = name, part = this.#parts.get(inner); part; part = this.#parts.get(inner)) {
-      const { whole, insert } = part
-      set(whole, insert(this.#values.get(whole)!, this.#values.get(inner)!))
+      const { whole, stretch } = part
+      set(whole, inserted(this.#build, this.#values.get(whole)!, this.#values.get(inner)!, stretch))
       inner = whole
     }
     for (const view of views) if (!current.has(view)) this.#stale.set(view, target)
   }
 
-  /** How what is written into a slice gets into the whole; undefined for steps and for places that depend on the input. */
-  #insertOf(op: string, call: Call): Insert | undefined {
+  /** Where in its whole a slice lies; undefined for steps and for places that depend on the input. */
+  #stretchOf(op: string, call: Call): Stretch | undefined {
     if (op !== 'slice' && op !== 'select') return undefined
-    const build = this.#build
     try {
-      const x = call.tensor('self')
-      const axis = call.axis('dim', build.rank(x), 0)
-      const size = build.size(x, axis)
-      const place = (at: number) => Math.min(Math.max(at < 0 ? at + size : at, 0), size)
-      const from = place(call.number(op === 'select' ? 'index' : 'start', 0))
-      const to = op === 'select' ? from + 1 : place(call.number('end', size))
-      if (call.number('step', 1) !== 1) return undefined
-      return (whole, part) => {
-        const inserted = op === 'select' ? build.unsqueeze(part, [axis]) : part
-        const parts = [
-          ...(from > 0 ? [build.slice(whole, axis, 0, from)] : []),
-          inserted,
-          ...(to < size ? [build.slice(whole, axis, to, size)] : []),
-        ]
-        return parts.length === 1 ? inserted : build.op('Concat', parts, { axis })
-      }
+      return stretchOf(call, this.#build)
     } catch (error) {
       if (error instanceof Untranslatable) return undefined
       throw error
@@ -427,7 +416,7 @@ class Translator {
         this.#bind(
           prefix + outputs[i],
           this.#read(inner + argument),
-          this.#type(graph.tensor_values[outputs[i]]),
+          this.#type(graph.tensor_values.get(outputs[i])),
         )
     return true
   }
@@ -462,12 +451,12 @@ function targetOf(target: string): { op: string; overload: string; inPlace: bool
 /** Names for the sizes that the file leaves open: `N` for that of the batch, else PyTorch's own. */
 function symbolsOf({ graph_module: { graph, signature } }: Program): Map<string, string> {
   const symbols = new Map<string, string>()
-  for (const meta of Object.values(graph.tensor_values))
+  for (const meta of graph.tensor_values.values())
     for (const size of meta.sizes) if (typeof size === 'string' && /^\w+$/.test(size)) symbols.set(size, size)
   const batch = new Set<string>()
   for (const [kind, held] of signature.input_specs) {
     if (kind !== 'user_input') continue
-    const size = graph.tensor_values[nameOf(parseSpec(held)?.arg) ?? '']?.sizes[0]
+    const size = graph.tensor_values.get(nameOf(parseSpec(held)?.arg) ?? '')?.sizes[0]
     if (typeof size === 'string' && symbols.has(size)) batch.add(size)
   }
   const [only] = batch

@@ -24,16 +24,12 @@ export const opset = 18
 export class Emitter extends GraphBuilder {
   readonly types = new Map<string, TensorType>()
 
-  constructor() {
-    const graph = { name: '', nodes: [], inputs: [], outputs: [], initializers: new Map(), types: new Map() }
-    super({
-      format: 'pytorch',
-      irVersion: 8,
-      opsets: new Map([['', opset]]),
-      graph,
-      functions: [],
-      producer: '',
-    })
+  /** `taken`: names that no new value may have. */
+  constructor(taken: Iterable<string>) {
+    const inputs = Array.from(taken, (name) => ({ name }))
+    const graph = { name: '', nodes: [], inputs, outputs: [], initializers: new Map(), types: new Map() }
+    const opsets = new Map([['', opset]])
+    super({ format: 'pt2', irVersion: 8, opsets, graph, functions: [], producer: '' })
   }
 
   dataType(value: string): DataType {

@@ -90,12 +90,13 @@ export const adaptiveAveragePool = defineAten({
 })
 
 /** Window o of `to` covers floor(o from / to) to ceil((o + 1) from / to). */
+const windows = (from: number, to: number): readonly (readonly [start: number, end: number])[] =>
+  Array.from({ length: to }, (_, o) => [Math.floor((o * from) / to), Math.ceil(((o + 1) * from) / to)])
+
 function averages(from: number, to: number, type: Tensor['dataType']): Tensor {
   const matrix = new Float64Array(from * to)
-  for (let o = 0; o < to; o++) {
-    const [start, end] = [Math.floor((o * from) / to), Math.ceil(((o + 1) * from) / to)]
+  for (const [o, [start, end]] of windows(from, to).entries())
     for (let i = start; i < end; i++) matrix[i * to + o] = 1 / (end - start)
-  }
   return Tensor.of(type, [from, to], matrix)
 }
 
@@ -107,10 +108,19 @@ export const adaptiveMaxPool = defineAten({
     const wanted = wantedOf(call, build, x, rank)
     const axes = axesOf(build, x, rank)
     if (wanted.every((size) => size === 1)) return [build.reduce('ReduceMax', x, axes, true)]
-    const kernel = wanted.map((size, i) => build.size(x, axes[i]!) / size)
-    if (!kernel.every(Number.isInteger)) throw new Untranslatable('its windows have different sizes')
-    return [
-      batched(build, x, rank, (y) => build.op('MaxPool', [y], { kernel_shape: kernel, strides: kernel })),
-    ]
+    const sizes = axes.map((axis) => build.size(x, axis))
+    const kernel = wanted.map((size, i) => sizes[i]! / size)
+    if (kernel.every(Number.isInteger))
+      return [
+        batched(build, x, rank, (y) => build.op('MaxPool', [y], { kernel_shape: kernel, strides: kernel })),
+      ]
+    // Windows of different sizes: the largest of each along one axis after the other.
+    const largest = axes.reduce((y, axis, i) => {
+      const parts = windows(sizes[i]!, wanted[i]!).map(([start, end]) =>
+        build.reduce('ReduceMax', build.slice(y, axis, start, end), [axis]),
+      )
+      return build.op('Concat', parts, { axis })
+    }, x)
+    return [largest]
   },
 })

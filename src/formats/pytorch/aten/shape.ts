@@ -1,4 +1,4 @@
-import { defineAten, type Emitter, Untranslatable } from './define-aten.ts'
+import { type Call, defineAten, type Emitter, Untranslatable } from './define-aten.ts'
 
 const input = 'self'
 
@@ -232,6 +232,47 @@ export const slice = defineAten({
     if (from === 0 && typeof to === 'number' && to >= end && step === 1) return x
     const axis = build.ints([call.number('dim', 0)])
     return build.op('Slice', [x, scalar(build, from), scalar(build, to), axis, build.ints([step])])
+  },
+})
+
+/** Where along an axis a slice or an index of it lies; undefined for steps. Both ends have to be known. */
+export function stretchOf(call: Call, build: Emitter): Stretch | undefined {
+  const x = call.tensor(input)
+  const axis = call.axis('dim', build.rank(x), 0)
+  const size = build.size(x, axis)
+  const place = (at: number) => Math.min(Math.max(at < 0 ? at + size : at, 0), size)
+  if (call.number('step', 1) !== 1) return undefined
+  const isIndex = call.has('index')
+  const from = place(call.number(isIndex ? 'index' : 'start', 0))
+  return { axis, size, from, to: isIndex ? from + 1 : place(call.number('end', size)), isIndex }
+}
+
+export interface Stretch {
+  readonly axis: number
+  readonly size: number
+  readonly from: number
+  readonly to: number
+  /** The part lacks the axis. */
+  readonly isIndex: boolean
+}
+
+/** The whole with `part` in place of a stretch of it. */
+export function inserted(build: Emitter, whole: string, part: string, stretch: Stretch): string {
+  const { axis, size, from, to, isIndex } = stretch
+  const parts = [
+    ...(from > 0 ? [build.slice(whole, axis, 0, from)] : []),
+    isIndex ? build.unsqueeze(part, [axis]) : part,
+    ...(to < size ? [build.slice(whole, axis, to, size)] : []),
+  ]
+  return parts.length === 1 ? parts[0]! : build.op('Concat', parts, { axis })
+}
+
+export const scatter = defineAten({
+  target: ['slice_scatter', 'select_scatter'],
+  emit(call, build) {
+    const stretch = stretchOf(call, build)
+    if (!stretch) throw new Untranslatable('it writes in steps')
+    return inserted(build, call.tensor(input), call.tensor('src'), stretch)
   },
 })
 
