@@ -1,3 +1,4 @@
+import { factsOf } from '../analysis/index.ts'
 import type { Dataset } from '../data/dataset.ts'
 import { fairPart } from '../data/fair-part.ts'
 import { openDataset } from '../data/open.ts'
@@ -11,6 +12,7 @@ import { parseNetwork, placementNamed } from '../models/index.ts'
 import type { Files } from '../platform/files.ts'
 import type { Result, TrainingInfo } from '../result/result.ts'
 import { runtimeVersion } from '../runtime/session.ts'
+import { parametersOf } from '../train/parameters.ts'
 import { type Training, trainer } from '../train/trainer.ts'
 import { version } from '../version.ts'
 import { check } from './check.ts'
@@ -40,7 +42,9 @@ export async function train(
       ? options.validation
       : await load(options.validation, forValidation, files, 'reading the validation data')
   const file = 'network' in source ? await buildNetwork(source, data, options.seed ?? 0, files) : source
-  const training = await trainer(file.model, { ...forValidation, data, validation }, files)
+  const fixed = unwritable(file)
+  const freeze = [...(options.freeze ?? []), ...fixed]
+  const training = await trainer(file.model, { ...forValidation, freeze, data, validation }, files)
   for await (const event of training) options.onEvent?.(event)
   const edits = training.edits()
   const { sha256: ___, ...written } = { ...file, model: applyEdits(file.model, edits) }
@@ -48,9 +52,36 @@ export async function train(
     ...check(written),
     command: 'train',
     seed: options.seed ?? 0,
-    training: infoOf(training, 'network' in source ? source.network : file.path, options),
+    training: infoOf(training, 'network' in source ? source.network : file.path, options, fixed),
   }
   return { result, file, edits }
+}
+
+/**
+ * Parameters that the file does not store as they are (Keras leaves out scales of 1), so that they cannot be written back.
+ * Throws a UserError if statistics cannot be, before any work is done.
+ */
+function unwritable(file: ModelFile): string[] {
+  const edits = parametersOf(file.model).map(
+    ({ value, tensor }): Edit => ({ kind: 'set-tensor', value, tensor }),
+  )
+  const canWrite = (list: readonly Edit[]) => {
+    try {
+      file.write(list)
+      file.writeCompanions?.(list)
+      return true
+    } catch (error) {
+      if (error instanceof UserError) return false
+      throw error
+    }
+  }
+  const statistics = factsOf(file.model).norms.flatMap(({ key, mean, variance }): Edit[] =>
+    mean && variance ? [{ kind: 'set-running-statistics', node: key, mean, variance }] : [],
+  )
+  file.write(statistics)
+  return canWrite(edits)
+    ? []
+    : edits.flatMap((edit) => (canWrite([edit]) || edit.kind !== 'set-tensor' ? [] : [edit.value]))
 }
 
 async function load(
@@ -109,7 +140,12 @@ async function classesOf(data: Resident): Promise<number> {
   return Math.max(2, most + 1, data.classNames?.length ?? 0)
 }
 
-function infoOf(training: Training, network: string, options: TrainCommandOptions): TrainingInfo {
+function infoOf(
+  training: Training,
+  network: string,
+  options: TrainCommandOptions,
+  fixed: readonly string[],
+): TrainingInfo {
   const { reason, steps, curve, bestEpoch, samplesPerSecond } = training.summary()
   return {
     network,
@@ -123,7 +159,10 @@ function infoOf(training: Training, network: string, options: TrainCommandOption
     recipe: { ...training.recipe },
     curve: [...curve],
     samplesPerSecond: Number.isFinite(samplesPerSecond) ? samplesPerSecond : null,
-    notes: [...training.notes],
+    notes: [
+      ...training.notes,
+      ...(fixed.length > 0 ? [`not stored in the file, so not trained: ${fixed.join(', ')}.`] : []),
+    ],
     versions: { varshift: version, runtime: runtimeVersion },
     output: null,
   }
