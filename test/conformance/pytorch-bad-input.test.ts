@@ -30,12 +30,27 @@ function changed(source: Uint8Array, changes: Record<string, Uint8Array | undefi
 const program = 'archive/models/model.json'
 const config = 'archive/data/weights/model_weights_config.json'
 const textOf = (name: string, source = archive) => Buffer.from(unzipSync(source)[name]!).toString()
-const edited = (name: string, edit: (json: any) => void, source = archive) => {
-  const json = JSON.parse(textOf(name, source))
+interface Size {
+  as_int: number
+}
+/** What the tests change of a program or of a list of weights. */
+interface Json {
+  schema_version: { major: number }
+  graph_module: { graph: { nodes: { target: string }[] } }
+  config: Record<
+    string,
+    {
+      use_pickle: boolean
+      tensor_meta: { dtype: number; layout: number; sizes: Size[]; strides: Size[]; storage_offset: Size }
+    }
+  >
+}
+const edited = (name: string, edit: (json: Json) => void, source = archive) => {
+  const json = JSON.parse(textOf(name, source)) as Json
   edit(json)
   return changed(source, { [name]: strToU8(JSON.stringify(json)) })
 }
-const firstOf = (json: any): any => Object.values(json.config)[0]
+const firstOf = (json: Json) => Object.values(json.config)[0]!
 
 const header = (json: unknown, data = new Uint8Array(0)): Uint8Array => {
   const text = strToU8(JSON.stringify(json))
@@ -101,7 +116,7 @@ describe('one line says what is wrong', () => {
     ],
     'negative strides': [
       edited(config, (json) => {
-        firstOf(json).tensor_meta.strides[0].as_int = -1
+        firstOf(json).tensor_meta.strides[0]!.as_int = -1
       }),
       /impossible strides/,
     ],
@@ -176,7 +191,7 @@ test('an operator that ONNX lacks is kept: findings come, running names it and i
     const node = json.graph_module.graph.nodes.find(({ target }: { target: string }) =>
       target.includes('hardswish'),
     )
-    node.target = 'torch.ops.mine.strange.default'
+    node!.target = 'torch.ops.mine.strange.default'
   })
   const file = await read(bytes)
   expect(file.notes).toEqual([

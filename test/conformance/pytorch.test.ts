@@ -205,6 +205,17 @@ test('the ratio of a Dropout that is off in an eval export is known, so nothing 
   expect(await rules('preresnet/train.pt2')).toContain('train-mode-in-file')
 })
 
+test('a change of the noise is refused with the modules and lines of the source', async () => {
+  const file = await open('preresnet/train.pt2')
+  const lines = (repair: string) => fix(file, { repair }, nodeFiles)
+  await expect(lines('uout')).rejects.toThrow(
+    /replace `layers\.0\.0\.dropout` by `x \* \(1 \+ 0\.1 .*rand_like.*replace `layers\.1\.0\.dropout` by/,
+  )
+  await expect(lines('move-dropout-after-last-norm')).rejects.toThrow(
+    /replace `layers\.0\.0\.dropout` by `torch\.nn\.Identity\(\)`.*put `torch\.nn\.Dropout\(0\.5\)` in front of `head`/,
+  )
+})
+
 describe('state dictionaries', () => {
   const states = ['older/state.pt', 'older/checkpoint.pt', 'preresnet/state.safetensors']
 

@@ -46,10 +46,14 @@ function moduleOf({ noise, parameter }: NoiseNode): string {
   const modules: Readonly<Record<string, string>> = {
     dropout: `torch.nn.Dropout(${parameter})`,
     'spatial-dropout': `torch.nn.Dropout2d(${parameter})`,
+    'moment-preserving': `k * F.dropout(x, ${parameter}) + (1 - k) * c if self.training else x`,
     'alpha-dropout': `torch.nn.AlphaDropout(${parameter})`,
     uout: `x * (1 + ${parameter} * (2 * torch.rand_like(x) - 1)) if self.training else x`,
     gaussian: `x * (1 + ${parameter} * torch.randn_like(x)) if self.training else x`,
     'additive-gaussian': `x + ${parameter} * torch.randn_like(x) if self.training else x`,
   }
-  return `\`${modules[noise] ?? `${noise}(${parameter})`}\``
+  const line = `\`${modules[noise] ?? `${noise}(${parameter})`}\``
+  return noise === 'moment-preserving'
+    ? `${line} (c and v: detached mean and variance of each channel of x, s: ${parameter} / (1 - ${parameter}), k: sqrt(v / (v + s * (v + c * c))))`
+    : line
 }
