@@ -2,7 +2,7 @@
  * Throws damaged files at the readers until the time is up: what is read, or refused with a UserError, is fine;
  * anything else is a defect, printed with the seed that repeats it and kept as a file as small as it gets.
  *
- *   npx jiti scripts/fuzz.ts [--seconds 60] [--seed N] [--only onnx|check|round-trip|npz|npy|idx]
+ *   npx jiti scripts/fuzz.ts [--seconds 60] [--seed N] [--only onnx|check|round-trip|tfjs|npz|npy|idx]
  */
 import { mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -202,6 +202,70 @@ async function roundTrip(bytes: Uint8Array): Promise<void> {
   }
 }
 
+/** TensorFlow.js models that were recorded, their shards named apart so that one folder holds those of all. */
+const shards = new Map<string, Uint8Array>()
+const modelJsons = readdirSync(join(root, 'tfjs')).map((name): Uint8Array => {
+  const folder = join(root, 'tfjs', name)
+  let text = readFileSync(join(folder, 'model.json'), 'utf8')
+  for (const file of readdirSync(folder).filter((other) => !other.endsWith('.json'))) {
+    shards.set(`${name}-${file}`, readFileSync(join(folder, file)))
+    text = text.replaceAll(`"${file}"`, `"${name}-${file}"`)
+  }
+  return new TextEncoder().encode(text)
+})
+
+type Json = null | boolean | number | string | Json[] | { [key: string]: Json }
+
+/** Values that fit nowhere, and some that fit in the wrong place. */
+const oddValues: fc.Arbitrary<Json> = fc.oneof(
+  fc.constantFrom<Json>(null, -1, 0, 1, 2, 3, 7, 1.5, 1e9, 2 ** 31, 2 ** 53, 1e300, true, '', '../x', [], {}),
+  fc.constantFrom<Json>([null, 3], [[0, 1]], ['a', 0, 0], [1, 2, 3, 4], 'relu', 'channels_first', 'same'),
+  fc.constantFrom<Json>(
+    'Dense',
+    'LSTM',
+    'GRU',
+    'Bidirectional',
+    'TimeDistributed',
+    'Flatten',
+    'Add',
+    'Masking',
+  ),
+)
+
+/** Changes values of a JSON text, which stays one; each place is a share of the number of values. */
+function withValues(bytes: Uint8Array, changes: readonly { at: number; value: Json }[]): Uint8Array {
+  const json = JSON.parse(new TextDecoder().decode(bytes)) as Json
+  for (const { at, value } of changes) {
+    const places: { holder: Record<string, Json>; key: string }[] = []
+    const collect = (held: Json) => {
+      if (typeof held !== 'object' || held === null) return
+      for (const [key, inner] of Object.entries(held)) {
+        places.push({ holder: held as Record<string, Json>, key })
+        collect(inner)
+      }
+    }
+    collect(json)
+    const place = places[Math.floor(at * places.length)]
+    if (place) place.holder[place.key] = value
+  }
+  return new TextEncoder().encode(JSON.stringify(json))
+}
+
+const mutatedJson = fc
+  .tuple(
+    fc.nat(modelJsons.length - 1),
+    fc.array(fc.record({ at: place, value: oddValues }), { minLength: 1, maxLength: 3 }),
+  )
+  .map(([base, changes]) => withValues(modelJsons[base]!, changes))
+
+async function readTfjs(bytes: Uint8Array): Promise<void> {
+  const files = (json: Uint8Array) => memoryFiles(new Map([...shards, ['model.json', json]]))
+  const file = await readModelBytes(bytes, 'model.json', files(bytes))
+  check(file)
+  for (const mode of ['train', 'eval'] as const) await read(encodeModel(toMode(file.model, mode)))
+  if (concat(file.write([])) !== bytes) throw new Error('writing without edits gives other bytes')
+}
+
 const readData =
   (name: string) =>
   async (bytes: Uint8Array): Promise<void> => {
@@ -220,6 +284,7 @@ const targets: Record<
   onnx: { bytes: fc.oneof(mutated(written), mutated(recorded), arbitrary), use: readOnnx },
   check: { bytes: fc.oneof(mutated(written), mutated(recorded)), use: checkOnnx },
   'round-trip': { bytes: fc.oneof(mutated(written), mutated(recorded)), use: roundTrip },
+  tfjs: { bytes: fc.oneof(mutatedJson, mutated(modelJsons)), use: readTfjs },
   npz: { bytes: fc.oneof(mutated(npz), arbitrary), use: readData('data.npz') },
   npy: { bytes: mutated(npy), use: readData('data.npy') },
   idx: { bytes: fc.oneof(mutated(idx), arbitrary), use: readData('images-idx3-ubyte') },

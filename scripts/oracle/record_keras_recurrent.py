@@ -29,7 +29,8 @@ else:
 
 TARGET = Path(__file__).resolve().parents[2] / "test" / "oracle" / "keras-recurrent.zip"
 PREFIX = "keras2-" if LEGACY else "keras3-"
-SUFFIXES = [".h5", ".keras"] if LEGACY else [".keras", ".h5"]
+# Keras 3 itself cannot load an .h5 file with a mask that is passed on.
+SUFFIXES = [".h5", ".keras"] if LEGACY else [".keras"]
 SAMPLES = 4
 STEPS = 6
 

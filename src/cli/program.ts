@@ -5,6 +5,7 @@ import { checkCommand } from './commands/check.ts'
 import { compareCommand } from './commands/compare.ts'
 import { demoCommand } from './commands/demo.ts'
 import { fixCommand } from './commands/fix.ts'
+import { layerCommand } from './commands/layer.ts'
 import { measureCommand } from './commands/measure.ts'
 import { reportCommand } from './commands/report.ts'
 import { studyCommand } from './commands/study.ts'
@@ -33,6 +34,7 @@ export const commands: readonly CommandDefinition[] = [
   trainCommand,
   reportCommand,
   studyCommand,
+  layerCommand,
   demoCommand,
 ]
 

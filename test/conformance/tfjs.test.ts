@@ -13,20 +13,22 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, describe, expect, test } from 'vitest'
+import type { Noise } from '../../src/analysis/facts.ts'
 import { factsOf } from '../../src/analysis/index.ts'
 import { check } from '../../src/commands/check.ts'
 import { save } from '../../src/commands/save.ts'
 import type { ModelFile } from '../../src/formats/define-format.ts'
 import { concat, encodeModel } from '../../src/formats/onnx/index.ts'
 import { openModel } from '../../src/formats/open-model.ts'
-import { applyEdits, type Edit } from '../../src/ir/edit.ts'
+import { applyEdits, type Edit, type NoiseNode } from '../../src/ir/edit.ts'
 import { UserError } from '../../src/ir/errors.ts'
-import type { Model } from '../../src/ir/model.ts'
+import { keyOf, type Model } from '../../src/ir/model.ts'
 import { uniform } from '../../src/ir/random.ts'
 import { type DataType, Tensor } from '../../src/ir/tensor.ts'
 import { nodeFiles } from '../../src/platform/node.ts'
 import { memoryFiles } from '../../src/platform/web.ts'
 import { toMode } from '../../src/rewrite/modes/mode.ts'
+import { noiseNode } from '../../src/rewrite/repairs/noise-nodes.ts'
 import { createSession } from '../../src/runtime/session.ts'
 
 const root = fileURLToPath(new URL('../oracle/tfjs/', import.meta.url))
@@ -467,4 +469,110 @@ describe('bad files are refused in one line', () => {
     await expect(openModel(join(source, 'model.json'), nodeFiles)).rejects.toThrow(/is a link that leads out/)
     expect(existsSync(join(folder, 'secret'))).toBe(true)
   })
+})
+
+describe('noise', () => {
+  const told = ({ model }: { model: Model }) =>
+    factsOf(model).noises.map(({ label, kind, parameter }) => `${label} ${kind} ${parameter.value}`)
+
+  test('is replaced, taken away and put in where the layers are described', async () => {
+    const contents = contentsOf('dense')
+    const file = await openModel('model.json', memoryFiles(contents))
+    const [dropout, gaussian] = factsOf(file.model).noises
+    const replace = ({ key, nodes, input, output }: Noise, by: NoiseNode | undefined): Edit => ({
+      kind: 'replace-noise',
+      node: key,
+      nodes: nodes.map(keyOf),
+      input,
+      output,
+      by,
+    })
+    const noise = (kind: string, parameter: number, label: string) =>
+      noiseNode(file.model, kind, parameter, { training: true, label })
+    const last = file.model.graph.nodes.filter(({ opType }) => opType === 'Gemm').at(-1)!
+    const edits: Edit[] = [
+      replace(dropout!, noise('uout', 0.1, 'uout')),
+      replace(gaussian!, undefined),
+      {
+        kind: 'insert-noise',
+        node: keyOf(last),
+        inputIndex: 0,
+        noise: noise('moment-preserving', 0.25, 'before head'),
+      },
+      ...editsFor(file),
+    ]
+    const files = written(file, edits, contents)
+    const again = await openModel('model.json', memoryFiles(files))
+    expect(told(again)).toEqual([`${dropout!.label} uout 0.1`, 'before_head moment-preserving 0.25'])
+    expect(
+      told({ model: applyEdits(file.model, edits) }).map((line) => line.replace(/^\S+( head)?/, '')),
+    ).toEqual(told(again).map((line) => line.replace(/^\S+/, '')))
+    expect(again.notes).toEqual([])
+    const run = async (model: Model) => {
+      const session = await createSession(encodeModel(toMode(model, 'eval')))
+      const { inputs } = parse(contents.get('expected.json')) as Recorded
+      const results = await session.run(
+        new Map(inputs.map(({ name, dims, values }) => [name, Tensor.float32(dims, values)])),
+      )
+      await session.release()
+      return results.get(model.graph.outputs[0]!.name)!.bytes
+    }
+    expect(await run(again.model)).toEqual(await run(applyEdits(file.model, edits)))
+    // Nothing else changes.
+    const [before, after] = [parse(contents.get('model.json')), parse(files.get('model.json'))]
+    expect({ ...after, modelTopology: 0 }).toEqual({ ...before, modelTopology: 0 })
+    const classes = ({
+      modelTopology,
+    }: {
+      modelTopology: { config: { layers: { class_name: string }[] } }
+    }) => modelTopology.config.layers.map(({ class_name }) => class_name)
+    expect(classes(after)).toEqual(
+      classes(before)
+        .map((name) => ({ Dropout: 'Uout', GaussianNoise: 'Activation' })[name] ?? name)
+        .toSpliced(-1, 0, 'MomentPreservingDropout'),
+    )
+  })
+
+  test('that is a setting of another layer is refused', async () => {
+    const file = await open('recurrent')
+    const noise = factsOf(file.model).noises[0]!
+    const edit: Edit = {
+      kind: 'replace-noise',
+      node: noise.key,
+      nodes: noise.nodes.map(keyOf),
+      input: noise.input,
+      output: noise.output,
+      by: undefined,
+    }
+    expect(() => file.write([edit])).toThrow(
+      /the noise of 'lstm_LSTM\d' is a setting of a LSTM layer, not a layer/,
+    )
+  })
+})
+
+test('a value of a model.json may be wrong: it is read or refused, in one line', async () => {
+  const contents = contentsOf('recurrent')
+  const source = contents.get('model.json')!
+  const places = (held: unknown): { holder: Record<string, unknown>; key: string }[] =>
+    typeof held !== 'object' || held === null
+      ? []
+      : Object.entries(held).flatMap(([key, inner]) => [
+          { holder: held as Record<string, unknown>, key },
+          ...places(inner),
+        ])
+  const odd = [null, -1, 0, 2, 1e300, '../x', [], {}, [[0]], 'LSTM']
+  const count = places(parse(source)).length
+  expect(count).toBeGreaterThan(300)
+  for (let i = 0; i < count; i += 7) {
+    const json = parse(source)
+    const { holder, key } = places(json)[i]!
+    holder[key] = odd[(i / 7) % odd.length]
+    const files = memoryFiles(new Map([...contents, ['model.json', text(json)]]))
+    try {
+      check(await openModel('model.json', files))
+    } catch (error) {
+      if (!(error instanceof UserError)) throw new Error(`${i} ${key}`, { cause: error })
+      expect(error.message).not.toMatch(/\n/)
+    }
+  }
 })

@@ -2,12 +2,12 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, 
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
-import { extname, join, normalize, sep } from 'node:path'
+import { dirname, extname, join, normalize, sep } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { chromium } from 'playwright-core'
 import { build } from 'vite'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { measure, readModel, trainer } from '../../src/index.ts'
+import { check as checkInNode, measure, readModel, trainer } from '../../src/index.ts'
 import type { Result } from '../../src/result/result.ts'
 
 const browser = process.env.CHROMIUM_PATH ?? '/usr/bin/chromium'
@@ -19,6 +19,18 @@ if (!hasBrowser)
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
 const fixture = join(root, 'test/oracle/networks/mlp')
+const oracle = join(root, 'test/oracle')
+/** Models of other formats, as folders of files. */
+const others = [
+  'keras/sequential/model.keras',
+  'keras/sequential/model.h5',
+  'tfjs/quantized-uint8/model.json',
+].map((model) => ({
+  model,
+  files: model.endsWith('.json')
+    ? readdirSync(join(oracle, dirname(model))).map((name) => `${dirname(model)}/${name}`)
+    : [model],
+}))
 const runtime = join(root, 'node_modules/onnxruntime-web/dist')
 const folder = mkdtempSync(join(tmpdir(), 'varshift-browser-'))
 afterAll(() => rmSync(folder, { recursive: true }))
@@ -45,8 +57,16 @@ async function run() {
   const training = await trainer(model, { data: 'data.npz', batchSize: 32, learningRate: 0.02, epochs: 2, seed: 4 }, files)
   const losses = []
   for await (const event of training) if (event.type === 'step') losses.push(event.loss)
+  const others = []
+  for (const { model, files } of ${JSON.stringify(others)}) {
+    const contents = new Map()
+    for (const name of files)
+      contents.set(name, new Uint8Array(await (await fetch('/oracle/' + name)).arrayBuffer()))
+    others.push(check(await readModel(model, memoryFiles(contents))).findings.map(({ fingerprint }) => fingerprint))
+  }
   return {
     losses,
+    others,
     check: check(model),
     measured: await measure(model, options, files),
     fixed: fixed.result,
@@ -102,7 +122,7 @@ describe.skipIf(!hasBrowser)('in a browser', () => {
       join(folder, 'app/index.html'),
       '<!doctype html><meta charset="utf-8"><title>varshift</title><script type="module" src="page.js"></script>',
     )
-    server = await serve({ app: join(folder, 'app'), runtime, fixture })
+    server = await serve({ app: join(folder, 'app'), runtime, fixture, oracle })
   }, 120_000)
   afterAll(() => server?.close())
 
@@ -138,6 +158,7 @@ describe.skipIf(!hasBrowser)('in a browser', () => {
         bytes: number
         refusal: string
         losses: number[]
+        others: string[][]
       }
       expect(problems).toEqual([])
       // Figures differ in their last digits: Math.exp is not the same in every engine.
@@ -164,6 +185,11 @@ describe.skipIf(!hasBrowser)('in a browser', () => {
       expect(outcome.losses.length).toBe(12)
       for (const [i, loss] of losses.entries())
         expect(Math.abs(outcome.losses[i]! / loss - 1)).toBeLessThan(1e-3)
+      for (const [i, { model }] of others.entries()) {
+        const found = checkInNode(await readModel(join(oracle, model))).findings
+        expect(found.length, model).toBeGreaterThan(0)
+        expect(outcome.others[i], model).toEqual(found.map(({ fingerprint }) => fingerprint))
+      }
       expect(outcome.refusal).toMatch(/text\.onnx: this is a text file, not a model/)
     } finally {
       await instance.close()

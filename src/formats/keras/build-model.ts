@@ -1,7 +1,16 @@
 import { UserError } from '../../ir/errors.ts'
 import { type Dim, type Graph, isOnnxDomain, type Model, type Node, type ValueInfo } from '../../ir/model.ts'
+import { withFunctions } from '../../ir/noise-edit.ts'
 import { type DataType, dataTypes, isFloat } from '../../ir/tensor.ts'
-import { kerasOpsets, LayerBuilder, type LayerValue, type Location, opaqueDomain } from './layer-builder.ts'
+import { noiseDomain, noiseFunction } from '../../ops/noise-call.ts'
+import {
+  kerasOpset,
+  kerasOpsets,
+  LayerBuilder,
+  type LayerValue,
+  type Location,
+  opaqueDomain,
+} from './layer-builder.ts'
 import type { LayerCall } from './layers/define-layer.ts'
 import { definitionOf } from './layers/index.ts'
 import {
@@ -35,9 +44,14 @@ export function buildModel(
   const graph = writer.write(topology)
   const { locations, notes } = writer.build
   const isOpaque = graph.nodes.some(({ domain }) => domain === opaqueDomain)
+  const called = graph.nodes.filter(({ domain }) => domain === noiseDomain).map(({ opType }) => opType)
+  const functions = [...new Set(called)].flatMap((opType) => noiseFunction(opType, kerasOpset) ?? [])
   const opsets = new Map([...kerasOpsets].filter(([domain]) => isOnnxDomain(domain) || isOpaque))
   return {
-    model: { format, irVersion: 8, opsets, graph, functions: [], producer, holdsBothModes: true },
+    model: withFunctions(
+      { format, irVersion: 8, opsets, graph, functions: [], producer, holdsBothModes: true },
+      functions,
+    ),
     locations,
     notes,
   }

@@ -185,8 +185,14 @@ export class Hdf5File {
     return littleEndian ? bytes : swapped(bytes, length / elementCountOf(dims))
   }
 
-  /** The file with new contents (little-endian) for the arrays given; everything else in it stays. */
-  write(contents: ReadonlyMap<Dataset, Uint8Array>): Uint8Array {
+  /**
+   * The file with new contents (little-endian) for the arrays given, and new texts for attributes of the whole file;
+   * everything else in it stays.
+   */
+  write(
+    contents: ReadonlyMap<Dataset, Uint8Array>,
+    texts: ReadonlyMap<string, string> = new Map(),
+  ): Uint8Array {
     return this.#guarded(() => {
       const open = this.#mount(this.#bytes.slice(), 'a')
       try {
@@ -208,6 +214,10 @@ export class Hdf5File {
               if (status < 0) throw damaged(`its array '${path}' cannot be written`)
             }),
           )
+        }
+        for (const [name, text] of texts) {
+          open.file.delete_attribute(name)
+          open.file.create_attribute(name, text)
         }
         // What is written last reaches the file when it is closed.
         this.#shut(open)

@@ -1,5 +1,6 @@
 import { UserError } from '../../ir/errors.ts'
 import { defineFormat } from '../define-format.ts'
+import { configPatches, patched } from './edit-config.ts'
 import { Hdf5File, isHdf5 } from './hdf5.ts'
 import { manyTexts, namedWeights } from './named-weights.ts'
 import { changedArrays, readKeras } from './read-keras.ts'
@@ -14,8 +15,8 @@ export const kerasH5 = defineFormat({
   support: {
     reads: 'whole models of Keras 1, 2 and 3; Sequential and Functional models',
     runs: 'all but custom and Lambda layers',
-    repairs: 'running statistics',
-    writes: 'the arrays that changed, every other byte as it was',
+    repairs: 'running statistics; layers of noise replaced or moved',
+    writes: 'the arrays and layers that changed, all else as it was',
   },
   detect: isHdf5,
   async read(bytes, path) {
@@ -32,13 +33,25 @@ export const kerasH5 = defineFormat({
         model: built.model,
         notes: built.notes,
         companions: [],
-        write: (edits) => (edits.length === 0 ? [bytes] : [file.write(changedArrays(built, edits))]),
+        write(edits) {
+          if (edits.length === 0) return [bytes]
+          const layers = new TextEncoder().encode(config)
+          const patches = configPatches(layers, [], built.model, edits, 'keras2')
+          const texts =
+            patches.length === 0 ? [] : [['model_config', textOf(patched(layers, patches))] as const]
+          return [file.write(changedArrays(built, edits), new Map(texts))]
+        },
       }
     } finally {
       file.close()
     }
   },
 })
+
+function textOf(chunks: readonly Uint8Array[]): string {
+  const decoder = new TextDecoder()
+  return chunks.map((chunk) => decoder.decode(chunk, { stream: true })).join('')
+}
 
 function withoutModel(file: Hdf5File): UserError {
   const { groups } = file.children('/')

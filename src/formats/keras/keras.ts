@@ -2,7 +2,9 @@ import { UserError } from '../../ir/errors.ts'
 import { Archive } from '../../platform/archive.ts'
 import { isZip, memberNames } from '../../platform/zip.ts'
 import { defineFormat } from '../define-format.ts'
+import { concat } from '../onnx/wire.ts'
 import { isObject } from './config.ts'
+import { configPatches, patched } from './edit-config.ts'
 import { groupWeights } from './group-weights.ts'
 import { Hdf5File, isHdf5 } from './hdf5.ts'
 import { changedArrays, readKeras } from './read-keras.ts'
@@ -19,8 +21,8 @@ export const keras = defineFormat({
   support: {
     reads: 'Keras 3, TensorFlow 2.12 and up; Sequential and Functional models',
     runs: 'all but custom and Lambda layers',
-    repairs: 'running statistics',
-    writes: 'the arrays that changed inside model.weights.h5, every other byte as it was',
+    repairs: 'running statistics; layers of noise replaced or moved',
+    writes: 'the arrays and layers that changed, every other byte as it was',
   },
   detect(bytes) {
     if (!isZip(bytes)) return false
@@ -49,10 +51,18 @@ export const keras = defineFormat({
         model: built.model,
         notes: built.notes,
         companions: [],
-        write: (edits) =>
-          edits.length === 0
-            ? [bytes]
-            : archive.write(new Map([[members.weights, file.write(changedArrays(built, edits))]])),
+        write(edits) {
+          if (edits.length === 0) return [bytes]
+          const arrays = changedArrays(built, edits)
+          const layers = archive.read(members.config)
+          const patches = configPatches(layers, [], built.model, edits, 'keras3')
+          return archive.write(
+            new Map([
+              ...(arrays.size > 0 ? [[members.weights, file.write(arrays)] as const] : []),
+              ...(patches.length > 0 ? [[members.config, concat(patched(layers, patches))] as const] : []),
+            ]),
+          )
+        },
       }
     } finally {
       file.close()

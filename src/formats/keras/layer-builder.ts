@@ -34,9 +34,12 @@ type OpAttributes = Readonly<
   Record<string, number | string | readonly number[] | Tensor | Attribute | undefined>
 >
 
+/** Version of ONNX's own operator set that models read from Keras are written in. */
+export const kerasOpset = 17
+
 /** Operator sets that models read from Keras are written in. */
 export const kerasOpsets: ReadonlyMap<string, number> = new Map([
-  ['', 17],
+  ['', kerasOpset],
   ['keras', 1],
 ])
 

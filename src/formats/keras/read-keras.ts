@@ -1,4 +1,4 @@
-import { type Edit, noiseEdits } from '../../ir/edit.ts'
+import type { Edit } from '../../ir/edit.ts'
 import { UserError } from '../../ir/errors.ts'
 import { type BuiltModel, buildModel, weightsExpectedOf } from './build-model.ts'
 import { changedWeights } from './changed-weights.ts'
@@ -25,7 +25,7 @@ export function readKeras(
   format: string,
 ): BuiltModel {
   const kerasMajor = majorOf(version)
-  const topology = readTopology(parsed(config))
+  const topology = readTopology(parseConfig(config))
   return buildModel(topology, makeSource(weights, topology, weightsExpectedOf), {
     format,
     producer: version === undefined ? 'keras' : `keras ${version}`,
@@ -56,7 +56,8 @@ export function checkNesting(text: string): void {
   }
 }
 
-function parsed(text: string): unknown {
+/** The JSON of a configuration, which Python may have written with NaN and Infinity: they become null. */
+export function parseConfig(text: string): unknown {
   checkNesting(text)
   try {
     return JSON.parse(text)
@@ -74,10 +75,5 @@ function parsed(text: string): unknown {
 }
 
 /** The arrays of the file that `edits` change, with what they hold then. */
-export function changedArrays(built: BuiltModel, edits: readonly Edit[]): Map<Dataset, Uint8Array> {
-  if (noiseEdits(edits).length > 0)
-    throw new UserError(
-      'noise cannot be replaced in a Keras file yet; change the layers in Python where the model is made',
-    )
-  return new Map([...changedWeights(built, edits)].map(([weight, bytes]) => [datasetOf(weight), bytes]))
-}
+export const changedArrays = (built: BuiltModel, edits: readonly Edit[]): Map<Dataset, Uint8Array> =>
+  new Map([...changedWeights(built, edits)].map(([weight, bytes]) => [datasetOf(weight), bytes]))

@@ -1,10 +1,10 @@
-import { type Edit, noiseEdits } from '../../ir/edit.ts'
-import { UserError } from '../../ir/errors.ts'
+import type { Edit } from '../../ir/edit.ts'
 import { defineFormat } from '../define-format.ts'
 import { changedWeights } from '../keras/changed-weights.ts'
+import { configPatches } from '../keras/edit-config.ts'
 import { readGraphModel } from './graph-model.ts'
 import { readLayersModel } from './layers-model.ts'
-import { readModelJson } from './model-json.ts'
+import { isObject, readModelJson } from './model-json.ts'
 import { type PlacedWeight, ShardedWeights } from './weights.ts'
 import { type WeightChange, writeWeights } from './write.ts'
 
@@ -18,8 +18,8 @@ export const tfjs = defineFormat({
   support: {
     reads: 'layers models with their weight shards; graph models where normalizations survive',
     runs: 'layers models, all but custom layers',
-    repairs: 'running statistics',
-    writes: 'the shards that changed, quantised as before',
+    repairs: 'running statistics; layers of noise replaced or moved',
+    writes: 'the shards and layers that changed; weights that no longer fit their quantisation as float32',
   },
   detect: (bytes) => {
     const first = bytes.find((byte) => byte > 0x20 && ![0xef, 0xbb, 0xbf].includes(byte))
@@ -31,14 +31,11 @@ export const tfjs = defineFormat({
     const read = kind === 'layers' ? readLayersModel : readGraphModel
     const built = read(topology, weights, producer)
     const changed = (edits: readonly Edit[]) => {
-      if (noiseEdits(edits).length > 0)
-        throw new UserError(
-          'noise cannot be replaced in a TensorFlow.js file yet; change the layers where the model is made',
-        )
       const changes = [...changedWeights(built, edits)].map(
         ([{ locator }, contents]): WeightChange => ({ weight: locator as PlacedWeight, contents }),
       )
-      return writeWeights(bytes, weights, changes)
+      const root = isObject(topology.model_config) ? ['modelTopology', 'model_config'] : ['modelTopology']
+      return writeWeights(bytes, weights, changes, configPatches(bytes, root, built.model, edits, 'tfjs'))
     }
     return {
       path,

@@ -1,18 +1,13 @@
 import { UserError } from '../../ir/errors.ts'
 import type { Companion } from '../define-format.ts'
-import { placesIn } from './json-places.ts'
+import { placesIn } from '../json-places.ts'
+import { type Patch, patched } from '../keras/edit-config.ts'
 import { type PlacedWeight, packed, type Shard, type ShardedWeights } from './weights.ts'
 
 /** A weight and its new contents, little-endian float32. */
 export interface WeightChange {
   readonly weight: PlacedWeight
   readonly contents: Uint8Array
-}
-
-interface Patch {
-  readonly from: number
-  readonly to: number
-  readonly bytes: Uint8Array
 }
 
 /**
@@ -24,6 +19,7 @@ export function writeWeights(
   bytes: Uint8Array,
   weights: ShardedWeights,
   changes: readonly WeightChange[],
+  topology: readonly Patch[] = [],
 ): { chunks: Uint8Array[]; companions: Companion[] } {
   const patches = new Map<Shard, Patch[]>()
   const widened: PlacedWeight[] = []
@@ -45,25 +41,15 @@ export function writeWeights(
     name: shard.name,
     chunks: patched(weights.bytesOf(shard), list),
   }))
-  return { chunks: withoutQuantization(bytes, widened), companions }
+  const entries = [...topology, ...withoutQuantization(bytes, widened)]
+  return { chunks: entries.length === 0 ? [bytes] : patched(bytes, entries), companions }
 }
 
-function patched(bytes: Uint8Array, patches: readonly Patch[]): Uint8Array[] {
-  const chunks: Uint8Array[] = []
-  let at = 0
-  for (const { from, to, bytes: part } of [...patches].sort((a, b) => a.from - b.from)) {
-    chunks.push(bytes.subarray(at, from), part)
-    at = to
-  }
-  chunks.push(bytes.subarray(at))
-  return chunks.filter(({ length }) => length > 0)
-}
-
-function withoutQuantization(bytes: Uint8Array, widened: readonly PlacedWeight[]): Uint8Array[] {
-  if (widened.length === 0) return [bytes]
+function withoutQuantization(bytes: Uint8Array, widened: readonly PlacedWeight[]): Patch[] {
+  if (widened.length === 0) return []
   const manifest = placesIn(bytes, placesIn(bytes).get('weightsManifest'))
   const groups = new Map<number, ReturnType<typeof placesIn>>()
-  const patches = widened.map(({ group, index }): Patch => {
+  return widened.map(({ group, index }): Patch => {
     const weights = groups.get(group) ?? placesIn(bytes, placesIn(bytes, manifest.get(group)).get('weights'))
     groups.set(group, weights)
     const members = placesIn(bytes, weights.get(index))
@@ -73,5 +59,4 @@ function withoutQuantization(bytes: Uint8Array, widened: readonly PlacedWeight[]
       ? { from: separatorStart ?? memberStart, to: end, bytes: new Uint8Array() }
       : { from: memberStart, to: separatorEnd, bytes: new Uint8Array() }
   })
-  return patched(bytes, patches)
 }

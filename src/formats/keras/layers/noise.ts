@@ -1,6 +1,7 @@
 import { float } from '../../../ir/builder.ts'
 import type { Dim } from '../../../ir/model.ts'
 import { dataTypes, Tensor } from '../../../ir/tensor.ts'
+import { noiseCall } from '../../../ops/noise-call.ts'
 import type { LayerBuilder, LayerValue } from '../layer-builder.ts'
 import { defineLayer, type LayerDefinition } from './define-layer.ts'
 
@@ -119,6 +120,41 @@ const alphaDropout = defineLayer({
   },
 })
 
+/** One node that stands for the noise `kind`, switched on. */
+function noiseNode(build: LayerBuilder, kind: string, x: string, parameter: number): string {
+  const { opType, domain } = noiseCall(kind)!
+  const on = build.constant(Tensor.of('bool', [], [1]), 'training')
+  return build.node(opType, [x, build.scalar(parameter), on], new Map(), { domain })[0]!
+}
+
+/** The layer that `varshift layer keras` prints: y = x + x r, r ~ Uniform(-beta, beta). */
+const uout = defineLayer({
+  classNames: ['Uout'],
+  keepsMask: true,
+  emit({ build, config, inputs: [x] }) {
+    const beta = config.number('beta', 0.1)
+    if (!(beta >= 0 && beta <= 1)) build.refuse(`its beta is ${beta}, expected 0 to 1`)
+    return keeping(x!, noiseNode(build, 'uout', x!.name, beta))
+  },
+})
+
+/** The layer that `varshift layer keras` prints: Dropout that keeps mean and variance of every channel. */
+const momentPreservingDropout = defineLayer({
+  classNames: ['MomentPreservingDropout'],
+  keepsMask: true,
+  emit({ build, config, inputs, opaque }) {
+    const x = inputs[0]!
+    const rank = x.shape.length
+    const ratio = rateOf(config.number('rate'), build)
+    const axis = config.number('axis', -1)
+    const last = axis === -1 || axis === rank - 1
+    if (!last && axis !== 1) return opaque(`it keeps the moments along axis ${axis}`, x.shape)
+    const value = last ? build.withChannelsSecond(x) : build.inKerasOrder(x)
+    const name = noiseNode(build, 'moment-preserving', value, ratio)
+    return { ...x, name, channelsSecond: last && rank > 2 }
+  },
+})
+
 function rateOf(rate: number, build: LayerBuilder): number {
   if (rate >= 0 && rate < 1) return rate
   return build.refuse(`its rate is ${rate}, expected 0 up to 1`)
@@ -130,4 +166,6 @@ export const noiseLayers: readonly LayerDefinition[] = [
   gaussianDropout,
   gaussianNoise,
   alphaDropout,
+  uout,
+  momentPreservingDropout,
 ]
