@@ -12,7 +12,9 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { unzipSync } from 'fflate'
 import { factsOf } from '../../src/analysis/index.ts'
+import { fix } from '../../src/commands/fix.ts'
 import { save } from '../../src/commands/save.ts'
+import { encodeNpz } from '../../src/data/npz-write.ts'
 import type { ModelFile } from '../../src/formats/define-format.ts'
 import { layerTexts } from '../../src/formats/layer-texts.ts'
 import { encodeModel } from '../../src/formats/onnx/index.ts'
@@ -118,11 +120,30 @@ for (const archive of ['keras-layers.zip', 'keras-recurrent.zip']) {
 writeFileSync(join(folder, 'cases.json'), JSON.stringify({ cases }))
 writeFileSync(join(folder, 'varshift_layers.py'), layerTexts.keras)
 writeFileSync(join(folder, 'varshift-layers.js'), layerTexts.tfjs)
+/** Repairs the network that TensorFlow.js trained, on the data that it was trained on. */
+async function repairTrained(source: string): Promise<void> {
+  const bytes = readFileSync(join(source, 'x.bin'))
+  const values = new Float32Array(new Uint8Array(bytes).buffer)
+  const data = encodeNpz(new Map([['x', Tensor.float32([values.length / 16, 16], values)]]))
+  writeFileSync(join(folder, 'x.npz'), data)
+  const file = await openModel(join(source, 'model.json'), nodeFiles)
+  const { edits, result } = await fix(file, { data: join(folder, 'x.npz'), modeSamples: 0 }, nodeFiles)
+  mkdirSync(join(folder, 'repaired'))
+  await save(file, edits, join(folder, 'repaired/model.json'), nodeFiles)
+  console.log(`varshift fix of the trained network: ${result.repair?.reason}`)
+}
+
 const show = (command: string, args: string[], env: Record<string, string> = {}) => {
   const { status } = spawnSync(command, args, { env: { ...process.env, ...env }, stdio: 'inherit' })
   if (status !== 0) process.exitCode = 1
 }
-if (process.env.TFJS) show(process.execPath, [join(here, 'check-written-tfjs.mjs'), folder])
+if (process.env.TFJS) {
+  const tfjs = (part: string) => show(process.execPath, [join(here, 'check-written-tfjs.mjs'), folder, part])
+  tfjs('compare')
+  tfjs('train')
+  await repairTrained(join(folder, 'trained'))
+  tfjs('measure')
+}
 if (process.env.PYTHON)
   for (const legacy of ['0', '1'])
     show(process.env.PYTHON, [join(here, 'check_written.py'), folder], { TF_USE_LEGACY_KERAS: legacy })

@@ -155,6 +155,18 @@ describe('the program', () => {
   })
 })
 
+describe('layer', () => {
+  test('prints the layers for one framework', async () => {
+    const { code, out, err } = await varshift('layer keras')
+    expect([code, err]).toEqual([0, ''])
+    expect(out).toMatch(/register_keras_serializable\(package="varshift"\)\nclass Uout/)
+    expect((await varshift('layer tfjs')).out).toContain('registerClass(MomentPreservingDropout)')
+    const wrong = await varshift('layer torch')
+    expect([wrong.code, wrong.out]).toEqual([2, ''])
+    expect(wrong.err).toBe("varshift: error: there are no layers for 'torch'; give keras or tfjs\n")
+  })
+})
+
 describe('check', () => {
   test('exit codes follow --fail-on and --max-warnings', async () => {
     const code = async (line: string) => (await varshift(`check -q ${line}`)).code
