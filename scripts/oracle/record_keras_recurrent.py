@@ -54,6 +54,8 @@ def cells():
         layers.GRU(3, reset_after=False, recurrent_dropout=0.4, name="gru_noise")(x),
         layers.GRU(3, recurrent_dropout=0.4, dropout=0.3, return_sequences=True, name="gru_after_noise")(x),
         layers.LSTM(3, recurrent_dropout=0.2, go_backwards=True, name="lstm_noise")(x),
+        layers.RNN(layers.LSTMCell(3), return_sequences=True, name="rnn_lstm")(x),
+        layers.RNN(layers.GRUCell(2, reset_after=False), go_backwards=True, name="rnn_gru")(x),
         layers.SimpleRNN(3, recurrent_dropout=0.2, activation="elu", name="rnn_noise")(x),
         *layers.GRU(4, return_state=True, name="gru_states")(x, initial_state=h),
         layers.BatchNormalization(name="bn")(sequence),

@@ -266,6 +266,16 @@ describe('graph models', () => {
     expect(tensorsOf(again.model)).toEqual(tensorsOf(applyEdits(file.model, edits)))
   })
 
+  test('say what is gone', async () => {
+    const { notes } = await openModel('model.json', memoryFiles(graphModel()))
+    expect(notes).toEqual([expect.stringMatching(/noise is gone.*all but its batch normalizations/)])
+    const folded = graphModel((nodes) => {
+      nodes[0] = { name: 'bn/FusedBatchNormV3', op: 'Relu', input: ['conv'] }
+    })
+    const other = await openModel('model.json', memoryFiles(folded))
+    expect(other.notes).toEqual([expect.stringMatching(/it holds no batch normalization: .* folded/)])
+  })
+
   test.each<[string, (node: GraphNode[]) => unknown, RegExp]>([
     [
       'a loop',

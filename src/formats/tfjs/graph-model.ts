@@ -58,8 +58,11 @@ export function readGraphModel(topology: JsonObject, weights: ShardedWeights, pr
     ['', 17],
     [opaqueDomain, 1],
   ])
-  const note =
-    'a graph model is made for inference: noise is gone from it, and all but its batch normalizations is known by name only; to measure or repair it, convert the trained Keras model to a layers model'
+  const survived = written.some(({ opType }) => opType === 'BatchNormalization')
+  const left = survived
+    ? 'all but its batch normalizations is known by name only'
+    : 'it holds no batch normalization: if the network had any, they were folded into the layers in front, and nothing can be said about their statistics'
+  const note = `a graph model is made for inference: noise is gone from it, and ${left}; to measure or repair the network, convert the trained Keras model to a layers model`
   return {
     model: { format: 'tfjs', irVersion: 8, opsets, graph, functions: [], producer },
     locations,

@@ -125,10 +125,7 @@ export class ShardedWeights {
   contents(weight: PlacedWeight): Uint8Array {
     const stored = this.read(weight.offset, weight.sizeBytes, weight.name)
     if (!weight.quantization) return stored
-    const numbers = unpacked(stored, weight)
-    return new Uint8Array(
-      (weight.dataType === 'int32' ? Int32Array.from(numbers) : Float32Array.from(numbers)).buffer,
-    )
+    return new Uint8Array(unpacked(stored, weight).buffer)
   }
 }
 
@@ -146,15 +143,15 @@ function sizeOf({ dims, dataType, quantization }: WeightSpec): number {
 }
 
 /** Source: `decodeWeights` of TensorFlow.js 4. */
-function unpacked(bytes: Uint8Array, { quantization, dataType }: WeightSpec): Float64Array {
+function unpacked(bytes: Uint8Array, { quantization, dataType }: WeightSpec): Float32Array | Int32Array {
   const { dataType: packed, scale, min } = quantization!
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-  const size = bytesPerElement[packed]
-  return Float64Array.from({ length: bytes.length / size }, (_, i) => {
-    if (packed === 'float16') return float16ToNumber(view.getUint16(2 * i, true))
-    const value = (packed === 'uint8' ? bytes[i]! : view.getUint16(2 * i, true)) * scale + min
-    return dataType === 'int32' ? Math.round(value) : value
-  })
+  const codes = packed === 'uint8' ? bytes : new Uint16Array(new Uint8Array(bytes).buffer)
+  const numbers = dataType === 'int32' ? new Int32Array(codes.length) : new Float32Array(codes.length)
+  for (let i = 0; i < codes.length; i++) {
+    const value = packed === 'float16' ? float16ToNumber(codes[i]!) : codes[i]! * scale + min
+    numbers[i] = dataType === 'int32' ? Math.round(value) : value
+  }
+  return numbers
 }
 
 /** The float32 `bytes` packed as `weight` is stored, or undefined if that cannot hold them as they are. */
@@ -172,8 +169,7 @@ export function packed(bytes: Uint8Array, weight: PlacedWeight): Uint8Array | un
   const stored = new Uint8Array(
     (dataType === 'uint8' ? Uint8Array.from(codes) : Uint16Array.from(codes)).buffer,
   )
-  const again = Float32Array.from(unpacked(stored, weight))
-  return again.every((value, i) => Object.is(value, values[i])) ? stored : undefined
+  return unpacked(stored, weight).every((value, i) => Object.is(value, values[i])) ? stored : undefined
 }
 
 /** The weight as what reads layers takes it. */

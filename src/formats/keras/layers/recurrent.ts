@@ -430,6 +430,30 @@ function stepOf(build: LayerBuilder, sequence: string, lengths: string, units: n
   return build.op('Squeeze', [gatherSteps(build, sequence, index, units), build.integers([1])])
 }
 
+/** The layer that an RNN around one cell is: its settings are those of both. */
+function wrapped(layer: Layer): { className: string; config: Config } | undefined {
+  const cell = layer.config.raw('cell')
+  if (!isObject(cell) || typeof cell.class_name !== 'string' || !isObject(cell.config)) return undefined
+  const className = cell.class_name.replace(/Cell$/, '')
+  if (!Object.hasOwn(cells, className)) return undefined
+  return { className, config: new Config({ ...cell.config, ...layer.config.values }, layer.path) }
+}
+
+const rnn = defineLayer({
+  classNames: ['RNN'],
+  weights(_config, layer) {
+    const inner = wrapped(layer)
+    return inner ? recurrentWeights(inner.config) : []
+  },
+  emit(call) {
+    const inner = wrapped(call.layer)
+    if (!inner) return call.opaque('it runs a cell that is not known')
+    const states = call.keywordInputs.get('initial_state') ?? call.inputs.slice(1)
+    const cell = cells[inner.className]!
+    return emitRecurrent(call, cell, inner.config, call.inputs[0]!, states, call.weight, false)
+  },
+})
+
 /** The two layers of a Bidirectional, and the arrays of each. */
 function directionsOf(layer: Layer) {
   const forward = innerLayer(layer)
@@ -543,4 +567,9 @@ const timeDistributed = defineLayer({
 const isKnown = (dims: readonly Dim[]): dims is readonly number[] =>
   dims.every((dim) => typeof dim === 'number')
 
-export const recurrentLayers: readonly LayerDefinition[] = [...cellLayers, bidirectional, timeDistributed]
+export const recurrentLayers: readonly LayerDefinition[] = [
+  ...cellLayers,
+  rnn,
+  bidirectional,
+  timeDistributed,
+]
