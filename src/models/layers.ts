@@ -142,20 +142,14 @@ export function groupNorm(groups: number, { epsilon = 1e-5 }: { epsilon?: number
     const channels = x.size(1)
     if (channels % groups !== 0)
       throw new UserError(`groupNorm: ${channels} channels do not fall into ${groups} groups`)
-    // Spelled out: ONNX has the operator in this sense since opset 21 only.
-    const vector = (value: number) => build.constant(Tensor.float32([groups], constantly(value)([groups], 0)))
-    const grouped = build.reshape(x.name, [0, groups, -1])
-    const normalised = build.op('InstanceNormalization', [grouped, vector(1), vector(0)], {
+    const inputs = [
+      parameter('weight', [channels], constantly(1)),
+      parameter('bias', [channels], constantly(0)),
+    ]
+    return build.op('GroupNormalization', [x.name, ...inputs], {
+      num_groups: groups,
       epsilon: float(epsilon),
     })
-    const restored = build.reshape(normalised, [0, ...x.shape.slice(1).map((_, i) => x.size(i + 1))])
-    const alongChannels = (name: string, value: number) => {
-      const vector = parameter(name, [channels], constantly(value))
-      return x.shape.length === 2
-        ? vector
-        : build.reshape(vector, [channels, ...x.shape.slice(2).map(() => 1)])
-    }
-    return build.add(build.mul(restored, alongChannels('weight', 1)), alongChannels('bias', 0))
   })
 }
 

@@ -5,8 +5,8 @@ import { elementCount, type Tensor } from '../ir/tensor.ts'
 import { type Mode, toMode } from '../rewrite/modes/mode.ts'
 import { Construction, type Layer, shapeText, Value } from './construction.ts'
 
-/** The operator set that networks are written in. */
-const opset = 18
+/** The operator set that networks are written in: the first that has GroupNormalization per channel. */
+const opset = 21
 
 export interface BuildOptions {
   /** Shape of one sample: channels, then positions. */
@@ -100,7 +100,7 @@ export function network(
   const x = { name: 'x', type: { dataType: 'float32', shape: ['N', ...input] } } as const
   const empty: Model = {
     format: 'onnx',
-    irVersion: 8,
+    irVersion: 10,
     opsets: new Map([['', opset]]),
     functions: [],
     producer: 'varshift',

@@ -22,6 +22,7 @@ export const someLayers = (labels: readonly string[]): string => someOf(labels.m
 const noiseNames: Readonly<Record<string, string>> = {
   gaussian: 'Gaussian dropout',
   uout: 'uniform dropout',
+  'moment-preserving': 'moment-preserving dropout',
   'drop-path': 'DropPath',
   'additive-gaussian': 'additive Gaussian noise',
 }

@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest'
+import { withGradients } from '../../autodiff/with-gradients.ts'
 import { encodeModel } from '../../formats/onnx/index.ts'
 import { layers, network } from '../../index.ts'
 import { GraphBuilder } from '../../ir/builder.ts'
@@ -76,4 +77,41 @@ test('as a node of a file it is off, and another runtime can switch it on', asyn
   const [node] = made.model.graph.nodes
   const on = new Map(made.model.graph.initializers).set(node!.inputs[2]!, Tensor.of('bool', [], [1]))
   expectPreserved(await run({ ...made.model, graph: { ...made.model.graph, initializers: on } }))
+})
+
+test('gradients take the moments as constants: dy/dx = k m', async () => {
+  const small = [8, 3, 5]
+  const base = parseModel(`<opset_import: ["": 18]> g (float32[${small}] x, float32[${small}] w) => (y) { }`)
+  const build = new GraphBuilder(base)
+  const y = momentPreserving.emit(build, 'x', { value: ratio, seed: 3 })
+  const loss = build.op('ReduceSum', [build.mul(y, 'w')], { keepdims: 0 })
+  const graph = {
+    ...base.graph,
+    nodes: build.nodes,
+    initializers: build.initializers,
+    outputs: [{ name: y }],
+  }
+  const { model, gradients } = withGradients({ ...base, graph }, { loss, wrt: ['x'] })
+  const dx = gradients.get('x')!
+  const session = await createSession(
+    encodeModel({ ...model, graph: { ...model.graph, outputs: [{ name: y }, { name: dx }] } }),
+    { threads: 1 },
+  )
+  const [values, weights] = [uniform(120, 1, 2, 1), uniform(120, -1, 1, 2)]
+  const outputs = await session.run(
+    new Map([
+      ['x', Tensor.float32(small, values)],
+      ['w', Tensor.float32(small, weights)],
+    ]),
+  )
+  await session.release()
+  const [made, gradient] = [outputs.get(y)!.toNumbers(), outputs.get(dx)!.toNumbers()]
+  for (let channel = 0; channel < 3; channel++) {
+    const at = Array.from({ length: 120 }, (_, i) => i).filter((i) => Math.floor(i / 5) % 3 === channel)
+    const { mean, variance } = momentsOf(at.map((i) => values[i]!))
+    const k = Math.sqrt(variance / (variance + (ratio / (1 - ratio)) * (variance + mean ** 2)))
+    // y = k m x + (1 - k) c.
+    for (const i of at)
+      expect(gradient[i]).toBeCloseTo((weights[i]! * (made[i]! - (1 - k) * mean)) / values[i]!, 5)
+  }
 })
