@@ -39,43 +39,48 @@ const smallRatio = 1.05
 /** Mean ratio over layers between the statistics of distilled inputs and of the data, from which on they disagree. */
 const disagreement = 1.3
 
+/** A repair without data, before it is judged. */
+export interface DistilledRepair {
+  /** Whether it may be trusted, and why not. */
+  readonly outcome: 'found' | 'refused' | 'nothing-to-repair'
+  readonly reason: string
+  readonly distillation?: RepairInfo['distillation']
+  /** The rest is there if it was found, or `regardless`. */
+  readonly edits?: readonly SetRunningStatistics[]
+  readonly passes?: number
+  /** The model as it is on the distilled inputs. */
+  readonly seen?: Measured
+  readonly onInputs?: Data
+}
+
 /**
- * The repair without data: distils inputs from the model, re-estimates its statistics on them, and says how far that
- * can be trusted. Refuses where the stored moments cannot be matched or restarts disagree. With data, what was found
- * is measured on it and compared with what the data itself gives.
+ * Distils inputs from the model, re-estimates its statistics on them, and says whether that can be trusted: not where
+ * the stored moments cannot be matched, or where restarts disagree. With `regardless` it goes on all the same.
  */
-export async function fixDistilled(file: ModelFile, options: FixOptions, files: Files): Promise<Fixed> {
-  const { model } = file
+export async function distilledRepair(
+  model: Model,
+  options: Omit<FixOptions, 'data' | 'from'>,
+  files: Files,
+  { regardless = false }: { readonly regardless?: boolean | undefined } = {},
+): Promise<DistilledRepair> {
   const { noises, norms, paths } = factsOf(model)
-  const base: Result = { ...check(file, options), command: 'fix', seed: options.seed ?? 0 }
-  const ended = (kind: RepairInfo['outcome'], reason: string, more: Partial<RepairInfo> = {}): Fixed => ({
-    result: { ...base, repair: { ...outcome(repair, kind, reason), ...more } },
-    ...nothing,
-  })
   if (norms.length === 0)
     throw new UserError(
       'the model has no BatchNormalization with running statistics: nothing to repair; if it was exported for inference, they were folded away: export it in training mode (see the README)',
     )
   if (paths.length === 0)
-    return ended(
-      'nothing-to-repair',
-      noises.length === 0
-        ? 'the file holds no noise, so nothing tells what its statistics were learned under; if they are wrong all the same, repair with data: --data FILE'
-        : 'no noise reaches a batch normalization, so its statistics hold at inference too',
-    )
+    return {
+      outcome: 'nothing-to-repair',
+      reason:
+        noises.length === 0
+          ? 'the file holds no noise, so nothing tells what its statistics were learned under; if they are wrong all the same, repair with data: --data FILE'
+          : 'no noise reaches a batch normalization, so its statistics hold at inference too',
+    }
 
-  const progress = phase(options, 'distilling inputs from the model')
   const { inputs, steps, restarts } = options.distillation ?? {}
   const { seed, threads, signal } = options
-  const distilled = await distill(model, {
-    inputs,
-    steps,
-    restarts,
-    seed,
-    threads,
-    signal,
-    onProgress: progress,
-  })
+  const onProgress = phase(options, 'distilling inputs from the model')
+  const distilled = await distill(model, { inputs, steps, restarts, seed, threads, signal, onProgress })
   const onDistilled = (data: Dataset) => dataFor(model, { data }, files)
   const distillation = {
     inputs: distilled.data.size,
@@ -84,26 +89,26 @@ export async function fixDistilled(file: ModelFile, options: FixOptions, files: 
     spread: await spreadOf(model, await Promise.all(distilled.restarts.map(onDistilled)), options),
   }
   const worst = Math.max(...distilled.losses)
-  const matched = worst <= largestLoss && distillation.spread <= largestSpread
-  if (!matched && !options.force)
-    return ended(
-      'refused',
-      worst > largestLoss
-        ? `the stored moments could not be matched without data: loss ${worst.toPrecision(2)} reached, at most ${largestLoss} expected; repair with 64 to 256 samples like the training data: --data FILE`
-        : `restarts gave statistics that differ by up to ${distillation.spread.toFixed(2)}x, at most ${largestSpread} expected; repair with 64 to 256 samples like the training data: --data FILE`,
-      { distillation },
-    )
+  const way = 'repair with 64 to 256 samples like the training data: --data FILE'
+  const refusal =
+    worst > largestLoss || !Number.isFinite(worst)
+      ? `the stored moments could not be matched without data: loss ${worst.toPrecision(2)} reached, at most ${largestLoss} expected; ${way}`
+      : distillation.spread > largestSpread
+        ? `restarts gave statistics that differ by up to ${distillation.spread.toFixed(2)}x, at most ${largestSpread} expected; ${way}`
+        : undefined
+  if (refusal !== undefined && !regardless) return { outcome: 'refused', reason: refusal, distillation }
 
   const onInputs = await onDistilled(distilled.data)
   const { samples: _all, ...rest } = options
   const plain = { ...rest, modeSamples: 0 }
   const seen = await measure(model, onInputs.batches, { ...plain, onProgress: phase(options, 'measuring') })
-  if (largestRatio(seen.measurement) < smallRatio && !options.force)
-    return ended(
-      'nothing-to-repair',
-      `on inputs that match what it stored, no layer shifts by more than ${largestRatio(seen.measurement).toFixed(2)}: nothing to gain`,
-      { distillation },
-    )
+  const largest = largestRatio(seen.measurement)
+  const needless =
+    largest < smallRatio
+      ? `on inputs that match what it stored, no layer shifts by more than ${largest.toFixed(2)}: nothing to gain`
+      : undefined
+  if (needless !== undefined && !regardless)
+    return { outcome: 'nothing-to-repair', reason: needless, distillation }
   const found = await recalibrated(model, onInputs, plain)
   const edits = repair.plan({
     model,
@@ -111,6 +116,38 @@ export async function fixDistilled(file: ModelFile, options: FixOptions, files: 
     statistics: new Map(found.edits.map(({ node, mean, variance }) => [node, { mean, variance }])),
     choices: {},
   })
+  return {
+    outcome: refusal !== undefined ? 'refused' : needless !== undefined ? 'nothing-to-repair' : 'found',
+    reason: refusal ?? needless ?? '',
+    distillation,
+    edits,
+    passes: found.passes,
+    seen,
+    onInputs,
+  }
+}
+
+/**
+ * The repair without data, judged by the shift that is left on the distilled inputs. With data, what was found is
+ * measured on that and compared with what the data itself gives.
+ */
+export async function fixDistilled(file: ModelFile, options: FixOptions, files: Files): Promise<Fixed> {
+  const { model } = file
+  const { noises, norms } = factsOf(model)
+  const base: Result = { ...check(file, options), command: 'fix', seed: options.seed ?? 0 }
+  const found = await distilledRepair(model, options, files, { regardless: options.force })
+  const { distillation, edits, seen, onInputs, passes = 0 } = found
+  if (!edits || !seen || !onInputs)
+    return {
+      result: {
+        ...base,
+        repair: {
+          ...outcome(repair, found.outcome === 'found' ? 'refused' : found.outcome, found.reason),
+          ...(distillation ? { distillation } : {}),
+        },
+      },
+      ...nothing,
+    }
 
   const repaired = applyEdits(model, edits)
   const data =
@@ -118,7 +155,8 @@ export async function fixDistilled(file: ModelFile, options: FixOptions, files: 
   const judged = data ?? onInputs
   const look = (side: Model) =>
     measure(side, judged.batches, {
-      ...(data ? options : plain),
+      ...options,
+      ...(data ? {} : { modeSamples: 0, samples: undefined }),
       modeData: judged.trainingBatches,
       onProgress: phase(options, 'measuring'),
     })
@@ -141,13 +179,13 @@ export async function fixDistilled(file: ModelFile, options: FixOptions, files: 
     ),
     repair: {
       ...outcome(repair, verdict.better ? 'kept' : options.force ? 'forced' : 'rejected', verdict.reason),
-      samples: distilled.data.size,
-      passes: found.passes,
+      samples: distillation?.inputs ?? 0,
+      passes,
       largestRatioByPass: [largestRatio(before.measurement), largestRatio(after.measurement)].filter(
         Number.isFinite,
       ),
       changes: changesOf(norms, edits),
-      distillation,
+      ...(distillation ? { distillation } : {}),
     },
     statistics: statisticsOf(model, edits),
   }

@@ -196,7 +196,7 @@ export interface Pass {
 export async function measureMoments(
   model: Model,
   data: AdaptedDataset,
-  mode: 'eval' | 'calibrate',
+  mode: Mode,
   { samples = data.size, threads, signal, onProgress }: MeasureOptions = {},
 ): Promise<Pass> {
   const total = Math.min(samples, data.size)
@@ -246,7 +246,7 @@ export async function* runBatches(
 }
 
 /** The probed model of a mode, its shapes completed by those of the data. */
-export function probeInMode(model: Model, mode: 'eval' | 'calibrate', data: Pick<AdaptedDataset, 'fields'>) {
+export function probeInMode(model: Model, mode: Mode, data: Pick<AdaptedDataset, 'fields'>) {
   const ready = withInputShapes(toMode(model, mode), data)
   // The norms as the model stores them: in calibrate mode their statistics are computed inside the graph.
   const { norms, nested } = factsOf(model)

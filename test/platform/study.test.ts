@@ -3,6 +3,7 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { studySchema } from '../../src/result/study.ts'
 
 const main = new URL('../../dist/cli/main.js', import.meta.url).pathname
 
@@ -50,6 +51,35 @@ const isAlive = (pid: number) => {
     return false
   }
 }
+
+test('a study that trains runs on made-up pictures, and its page is one file', {
+  timeout: 300_000,
+}, async () => {
+  const page = join(folder, 'page.html')
+  const child = spawn(
+    process.execPath,
+    [
+      main,
+      'study',
+      'update-bn',
+      '--quiet',
+      '--store',
+      join(folder, 'cells'),
+      '-o',
+      join(folder, 'r.json'),
+      '--html',
+      page,
+    ],
+    { stdio: 'ignore' },
+  )
+  expect(await ended(child)).toBe(0)
+  const result = studySchema.parse(JSON.parse(readFileSync(join(folder, 'r.json'), 'utf8')))
+  expect(result.notRun).toBe(0)
+  expect(result.conclusions.length).toBeGreaterThan(0)
+  const html = readFileSync(page, 'utf8')
+  expect(html).toContain('<svg class="figure wide"')
+  expect(html).not.toMatch(/(?:src|href)="http/)
+})
 
 // The processes are watched through ps and /proc.
 describe.skipIf(process.platform !== 'linux')('a study that is killed', () => {

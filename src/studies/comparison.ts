@@ -1,0 +1,100 @@
+import type { Budget } from '../result/study.ts'
+import {
+  type ClassifierCell,
+  type ClassifierOutcome,
+  outcomesOf,
+  recipeFor,
+  runClassifier,
+  seedsFor,
+} from './classifier.ts'
+import { defineStudy, type Study } from './define-study.ts'
+import { meanOf, meanText } from './statistics.ts'
+
+/** One way to train, of several that a study puts side by side. */
+export type Variant = {
+  readonly name: string
+  readonly network: string
+  readonly noise: string
+  readonly value: number
+  readonly placement: string
+  readonly batchSize?: number
+}
+
+interface Comparison {
+  readonly id: string
+  readonly claim: string
+  readonly source: string
+  readonly method: string
+  readonly minutes: Readonly<Record<Budget, number>>
+  readonly seeds?: number
+  variants(budget: Budget): readonly Variant[]
+}
+
+/** A study of classifiers that differ in one thing: error as trained and re-estimated, and shift, side by side. */
+export function defineComparison({ variants, seeds = 2, ...head }: Comparison): Study {
+  return defineStudy<ClassifierCell, ClassifierOutcome>({
+    ...head,
+    version: 1,
+    needsData: true,
+    grid: (budget) =>
+      variants(budget).flatMap(({ name, ...variant }) =>
+        seedsFor(budget, seeds).map((seed) => ({ ...recipeFor(budget, seed), ...variant, family: name })),
+      ),
+    run: runClassifier,
+    summarise(cells) {
+      const names = [...new Set(cells.map(({ parameters }) => parameters.family))]
+      const told = names.flatMap((name) => {
+        const found = outcomesOf(cells, { family: name })
+        return found.length === 0 ? [] : [{ name, found }]
+      })
+      const errorOf = (found: readonly ClassifierOutcome[]) => meanOf(found.map((o) => o.errorPercent))
+      const order = told.toSorted((a, b) => errorOf(a.found) - errorOf(b.found))
+      const shift = told.toSorted(
+        (a, b) => meanOf(a.found.map((o) => o.meanRatio)) - meanOf(b.found.map((o) => o.meanRatio)),
+      )
+      return {
+        tables: [
+          {
+            title: 'Side by side',
+            columns: [
+              'variant',
+              'error as trained %',
+              'error re-estimated %',
+              'loss as trained',
+              'loss re-estimated',
+              'mean shift ratio',
+              'largest',
+              'd cos²',
+              'seeds',
+            ],
+            rows: told.map(({ name, found }) => [
+              name,
+              meanText(found.map((o) => o.errorPercent)),
+              meanText(found.map((o) => o.recalibratedErrorPercent)),
+              meanText(
+                found.map((o) => o.loss),
+                3,
+              ),
+              meanText(
+                found.map((o) => o.recalibratedLoss),
+                3,
+              ),
+              meanText(found.map((o) => o.meanRatio)),
+              meanText(found.map((o) => o.largestRatio)),
+              meanText(found.map((o) => o.dCos2)),
+              found.length,
+            ]),
+          },
+        ],
+        figures: [],
+        conclusions:
+          told.length === 0
+            ? []
+            : [
+                `Error as trained, best first: ${order.map(({ name, found }) => `${name} ${errorOf(found).toFixed(1)} %`).join(', ')}.`,
+                `Mean shift ratio, smallest first: ${shift.map(({ name, found }) => `${name} ${meanOf(found.map((o) => o.meanRatio)).toFixed(2)}`).join(', ')}.`,
+              ],
+      }
+    },
+  })
+}

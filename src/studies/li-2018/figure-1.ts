@@ -1,0 +1,82 @@
+import {
+  type ClassifierCell,
+  type ClassifierOutcome,
+  classifierGrid,
+  outcomesOf,
+  runClassifier,
+} from '../classifier.ts'
+import { defineStudy } from '../define-study.ts'
+import { halfInterval, meanOf } from '../statistics.ts'
+import { method, noiseOf, placements, source } from './common.ts'
+
+/**
+ * Shift ratio of every norm, in graph order, with and without Dropout 0.5 before the last norm of every block.
+ * Source: Li et al., arXiv:1801.05134, figure 1.
+ */
+export const figure1 = defineStudy<ClassifierCell, ClassifierOutcome>({
+  id: 'li-2018/figure-1',
+  version: 1,
+  claim: 'With Dropout before norms the variance shifts in every layer; without it, in none.',
+  source: `${source}, figure 1`,
+  method,
+  needsData: true,
+  minutes: { smoke: 2, small: 40, paper: 40_000 },
+  grid: (budget) =>
+    classifierGrid(
+      budget,
+      [0, 0.5].map((ratio) => noiseOf('dropout', ratio, placements.a)),
+    ).filter(({ family }) => family === 'DenseNet' || family === 'PreResNet'),
+  run: runClassifier,
+  summarise(cells) {
+    const kinds = ['DenseNet', 'PreResNet'].flatMap((family) =>
+      [0.5, 0].map((ratio) => ({
+        family,
+        ratio,
+        found: outcomesOf(cells, { family, ...noiseOf('dropout', ratio, placements.a) }),
+      })),
+    )
+    const told = kinds.filter(({ found }) => found.length > 0)
+    return {
+      tables: [
+        {
+          title: 'Shift ratio and accuracy',
+          columns: ['family', 'ratio', 'mean shift ratio', 'largest', 'accuracy %', 'layers', 'seeds'],
+          rows: told.map(({ family, ratio, found }) => [
+            family,
+            ratio,
+            meanOf(found.map((o) => o.meanRatio)),
+            meanOf(found.map((o) => o.largestRatio)),
+            100 - meanOf(found.map((o) => o.errorPercent)),
+            found[0]!.ratios.length,
+            found.length,
+          ]),
+          note: 'Published, DenseNet on CIFAR-100: accuracy 77.42 % without and 68.55 % with Dropout 0.5.',
+        },
+      ],
+      figures: [
+        {
+          title: 'Shift ratio over the norms, in graph order',
+          x: { label: 'batch normalization', scale: 'linear' },
+          y: { label: 'shift ratio', scale: 'log' },
+          series: told.map(({ family, ratio, found }) => ({
+            name: `${family}, ${ratio === 0 ? 'no Dropout' : `Dropout ${ratio}`}`,
+            dashed: ratio === 0,
+            points: found[0]!.ratios.map((_, i) => {
+              const values = found.map((o) => o.ratios[i]!)
+              const [y, half] = [meanOf(values), halfInterval(values)]
+              return {
+                x: i,
+                y,
+                ...(half === undefined ? {} : { low: Math.max(1, y - half), high: y + half }),
+              }
+            }),
+          })),
+        },
+      ],
+      conclusions: told.map(
+        ({ family, ratio, found }) =>
+          `${family}, ${ratio === 0 ? 'no Dropout' : `Dropout ${ratio}`}: mean shift ratio ${meanOf(found.map((o) => o.meanRatio)).toFixed(2)}, largest ${meanOf(found.map((o) => o.largestRatio)).toFixed(2)}.`,
+      ),
+    }
+  },
+})

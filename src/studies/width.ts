@@ -1,0 +1,22 @@
+import { defineComparison } from './comparison.ts'
+
+/**
+ * The wider the network, the larger d cos² and the smaller the shift that Dropout before a convolution causes.
+ * Source: docs/theory.md, "Linear"; Li et al., arXiv:1801.05134, section 4.2.
+ */
+export const width = defineComparison({
+  id: 'width',
+  claim:
+    'The wider the network, the larger d cos² and the smaller the shift that Dropout before a convolution causes.',
+  source: 'docs/theory.md, "Linear"; Li et al., arXiv:1801.05134, section 4.2',
+  method: 'Wide residual networks of depth 10 with Dropout 0.5 before the last convolution of every block.',
+  minutes: { smoke: 1, small: 15, paper: 6000 },
+  variants: (budget) =>
+    (budget === 'paper' ? [1, 2, 4, 8, 10] : [1, 2, 4]).map((widen) => ({
+      name: `WRN-10-${widen}`,
+      network: `wrn-10-${widen}`,
+      noise: 'dropout',
+      value: 0.5,
+      placement: 'before-weight',
+    })),
+})
