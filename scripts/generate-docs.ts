@@ -1,5 +1,5 @@
 /**
- * Writes docs/rules from the rules themselves, docs/cli.md from the help of the command line, and the README's table of
+ * Writes docs/rules from the rules themselves, docs/studies from the studies and their results, docs/cli.md from the help of the command line, and the README's table of
  * formats from the formats.
  *
  *   npx jiti scripts/generate-docs.ts            writes
@@ -18,6 +18,8 @@ import { parseModel } from '../src/ir/text.ts'
 import type { Rule } from '../src/rules/define-rule.ts'
 import { chaptersOf } from '../src/rules/document.ts'
 import { rules, runRules } from '../src/rules/index.ts'
+import { studies } from '../src/studies/index.ts'
+import { studyPages } from './study-pages.ts'
 
 const docs = fileURLToPath(new URL('../docs', import.meta.url))
 const generated = (source: string) => `<!-- Generated from ${source} by \`npm run docs\`. -->\n\n`
@@ -117,6 +119,7 @@ const pages = new Map<string, string>([
   ['cli.md', commandLine()],
   ['rules/index.md', ruleIndex()],
   ...rules.map((rule) => [`rules/${rule.id}.md`, rulePage(rule)] as const),
+  ...studyPages(studies, docs),
 ])
 
 /** The table of formats stands in the README itself, between two comments. */
@@ -143,10 +146,13 @@ const existing = (path: string): string | undefined => {
   }
 }
 
-mkdirSync(join(docs, 'rules'), { recursive: true })
-const orphans = readdirSync(join(docs, 'rules'))
-  .map((name) => `rules/${name}`)
-  .filter((path) => !pages.has(path))
+const orphans = ['rules', 'studies'].flatMap((folder) => {
+  mkdirSync(join(docs, folder), { recursive: true })
+  return readdirSync(join(docs, folder))
+    .filter((name) => name.endsWith('.md'))
+    .map((name) => `${folder}/${name}`)
+    .filter((path) => !pages.has(path))
+})
 const stale = [...pages].filter(([path, text]) => existing(path) !== text).map(([path]) => path)
 
 if (process.argv.includes('--check')) {
