@@ -83,7 +83,7 @@ test('a study that trains runs on made-up pictures, and its page is one file', {
 
 // The processes are watched through ps and /proc.
 describe.skipIf(process.platform !== 'linux')('a study that is killed', () => {
-  test('goes on to the same result, whoever dies', { timeout: 120_000 }, async () => {
+  test('goes on to the same result, whoever dies', { timeout: 300_000 }, async () => {
     const undisturbed = spawn(process.execPath, args('a.json', 'a'), { stdio: 'ignore' })
     expect(await ended(undisturbed)).toBe(0)
 
