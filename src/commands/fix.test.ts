@@ -357,6 +357,34 @@ describe('compare', () => {
   })
 })
 
+test('no job leaves a file of the data open', async () => {
+  let opened = 0
+  const counting = {
+    ...files,
+    async open(path: string) {
+      const file = await files.open(path)
+      opened++
+      return {
+        ...file,
+        close: async () => {
+          opened--
+          await file.close()
+        },
+      }
+    },
+  }
+  const file = await open(shifted)
+  const some = { data: 'x.npz', samples: 100 }
+  for (const job of [
+    () => measure(file, some, counting),
+    () => fix(file, some, counting),
+    () => compare(file, file, some, counting),
+  ]) {
+    await job()
+    expect(opened).toBe(0)
+  }
+})
+
 describe('repairs that change the noise', () => {
   test('without data the changed network is written, and what it still needs is said', async () => {
     const file = await open(shifted)

@@ -461,9 +461,9 @@ export async function agreementOf(
     createSession(encodeModel(withInputShapes(toMode(model, 'eval'), data)), { threads, name })
   const first = await open(a)
   const second = await open(b)
+  const others = b.data.batches({ limit: total })[Symbol.asyncIterator]()
   try {
     const board = new AgreementBoard()
-    const others = b.data.batches({ limit: total })[Symbol.asyncIterator]()
     let done = 0
     for await (const batch of a.data.batches({ limit: total })) {
       const other = await others.next()
@@ -480,6 +480,8 @@ export async function agreementOf(
     }
     return board.agreement(a.name, b.name)
   } finally {
+    // It may wait at its last batch, with the file open.
+    await others.return?.()
     await first.release()
     await second.release()
   }
