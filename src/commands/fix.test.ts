@@ -422,3 +422,91 @@ describe('repairs that change the noise', () => {
     expect(chunks).toBeUndefined()
   })
 })
+
+describe('repairs that train', () => {
+  /** Which of two columns is larger: a few epochs are enough to learn it. */
+  const labels = Int32Array.from({ length: count }, (_, i) =>
+    x.toNumbers()[3 * i + 2]! > x.toNumbers()[3 * i]! ? 1 : 0,
+  )
+  const labelled = memoryFiles(
+    new Map([
+      [
+        'xy.npz',
+        encodeNpz(
+          new Map([
+            ['x', x],
+            ['labels', Tensor.of('int32', [count], labels)],
+          ]),
+        ),
+      ],
+      ['x.npz', encodeNpz(new Map([['x', x]]))],
+    ]),
+  )
+  const training = { epochs: 4, learningRate: 0.05 }
+  const trained = { data: 'xy.npz', repair: 'uout', training, batchSize: 32, threads: 1 }
+
+  test('noise, weights and statistics change in one go, judged on samples held out', async () => {
+    const file = await open(shifted)
+    const { result, edits, chunks } = await fix(file, trained, labelled)
+    throughJson(result)
+    expect(result.repair).toMatchObject({
+      id: 'uout',
+      outcome: 'kept',
+      preserves: 'neither',
+      samples: 80,
+      training: { start: 'file', epochs: 4, steps: 40, samples: 320, heldOut: 80 },
+    })
+    expect(result.repair?.training?.curve).toHaveLength(4)
+    expect(new Set(edits.map(({ kind }) => kind))).toEqual(
+      new Set(['replace-noise', 'set-tensor', 'set-running-statistics']),
+    )
+    const accuracy = [result.measurement, result.after].map((side) => side?.modes.eval.accuracy)
+    expect(accuracy[1]!).toBeGreaterThan(0.8)
+    expect(accuracy[1]!).toBeGreaterThan(accuracy[0]!)
+    const repaired = await readModelBytes(concat(chunks!), 'mild.onnx', files)
+    expect(factsOf(repaired.model).noises.map(({ kind }) => kind)).toEqual(['uout'])
+    const after = await measure(repaired, { data: 'xy.npz', modeSamples: 0 }, labelled)
+    expect(after.measurement?.modes.eval.accuracy).toBeGreaterThan(0.8)
+  })
+
+  test('with new weights it begins anew, the same way for the same seed', async () => {
+    const file = await open(shifted)
+    const fresh = { ...trained, training: { ...training, epochs: 8, fresh: true } }
+    const [first, again] = [await fix(file, fresh, labelled), await fix(file, fresh, labelled)]
+    expect(first.result.repair?.training?.start).toBe('fresh')
+    expect(first.result.after?.modes.eval.accuracy).toBeGreaterThan(0.8)
+    expect(concat(again.chunks!)).toEqual(concat(first.chunks!))
+    const other = await fix(file, trained, labelled)
+    expect(concat(other.chunks!)).not.toEqual(concat(first.chunks!))
+  })
+
+  test('the statistics alone may be what is repaired', async () => {
+    const { result, edits } = await fix(await open(shifted), { ...trained, repair: 'recalibrate' }, labelled)
+    expect(result.repair).toMatchObject({ id: 'recalibrate', outcome: 'kept' })
+    expect(result.repair?.noises).toBeUndefined()
+    expect(edits.some(({ kind }) => kind === 'set-tensor')).toBe(true)
+  })
+
+  test('what cannot be trained is refused, and a stopped run writes nothing', async () => {
+    const file = await open(shifted)
+    await expect(fix(file, { ...trained, data: 'x.npz' }, labelled)).rejects.toThrow(
+      /x\.npz has no labels, which training needs/,
+    )
+    const { data: _, ...without } = trained
+    await expect(fix(file, without, labelled)).rejects.toThrow(/need labelled samples/)
+    await expect(
+      fix(file, { ...trained, training: { ...training, heldOut: 0.001 } }, labelled),
+    ).rejects.toThrow(/leaves samples on both sides/)
+    const stop = new AbortController()
+    const stopped = fix(
+      file,
+      {
+        ...trained,
+        signal: stop.signal,
+        onProgress: ({ phase }) => phase.startsWith('training') && stop.abort(),
+      },
+      labelled,
+    )
+    await expect(stopped).rejects.toThrow(/stopped before the repair was done; nothing was written/)
+  })
+})

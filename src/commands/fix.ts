@@ -11,6 +11,7 @@ import { recalibrate } from '../rewrite/repairs/recalibrate.ts'
 import { check } from './check.ts'
 import { dataFor } from './data.ts'
 import { fixDistilled } from './fix-distilled.ts'
+import { fixTrained } from './fix-trained.ts'
 import {
   changesOf,
   type Fixed,
@@ -41,6 +42,8 @@ export async function fix(file: ModelFile, options: FixOptions, files: Files): P
   if (chosen.id === distill.id) {
     if (options.from)
       throw new UserError(`--repair ${distill.id} finds its own statistics; leave out --from, or the repair`)
+    if (options.training)
+      throw new UserError(`--repair ${distill.id} works without data, so there is nothing to train on`)
     return fixDistilled(file, options, files)
   }
   const { model } = file
@@ -53,6 +56,8 @@ export async function fix(file: ModelFile, options: FixOptions, files: Files): P
       throw new UserError(
         `--repair ${chosen.id} changes the noise, and moments measured elsewhere are those of the model as it is; give data, or neither`,
       )
+    if (options.training)
+      throw new UserError('--from holds statistics, which nothing can be trained on; give labelled data')
     return fixFrom(file, options.from, options)
   }
   needGraph(file)
@@ -66,6 +71,7 @@ export async function fix(file: ModelFile, options: FixOptions, files: Files): P
       ...nothing,
     }
   const noises = restructures ? { noises: noiseChangesOf(facts, restructuring) } : {}
+  if (options.training) return fixTrained(file, chosen, restructuring, options.training, options, files)
   if (restructures && options.data === undefined) {
     const reason =
       'the noise is changed; the weights and statistics are still those trained with the old one: train the model on, or repair with data as well'

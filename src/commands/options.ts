@@ -45,6 +45,19 @@ export interface MeasureOptions extends CheckOptions, DataOptions, RunOptions {
   readonly statistics?: boolean
 }
 
+/** How a repair trains: with AdamW, the rate falling to 0 by a cosine. */
+export interface RepairTraining {
+  readonly epochs: number
+  /** Whether to begin with new weights (default: with those of the file). */
+  readonly fresh?: boolean
+  /** Default 0.001. */
+  readonly learningRate?: number
+  /** Share of the samples that is held out (default 0.2). */
+  readonly heldOut?: number
+  /** Changes pictures as they are trained on. */
+  readonly augment?: TrainOptions['augment']
+}
+
 export interface FixOptions extends CheckOptions, RunOptions, Omit<DataOptions, 'data'> {
   /** Data to re-estimate with; or `from`. */
   readonly data?: string | Dataset
@@ -56,6 +69,10 @@ export interface FixOptions extends CheckOptions, RunOptions, Omit<DataOptions, 
   readonly distillation?: { readonly inputs?: number; readonly restarts?: number; readonly steps?: number }
   /** What a repair that changes noises puts in, and where. */
   readonly choices?: RepairChoices
+  /** Also train the repaired model on the labelled data, part of which is held out to judge it by. */
+  readonly training?: RepairTraining
+  /** Most minutes that the repair `auto` trains (default 10). */
+  readonly budgetMinutes?: number
   /** Most passes over the data (default 5). */
   readonly passes?: number
   /** Largest layer shift ratio that ends the passes (default 1.01). */

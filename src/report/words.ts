@@ -1,5 +1,5 @@
 import type { Measurement, RepairInfo, Result } from '../result/result.ts'
-import { layerName } from './format.ts'
+import { counted, duration, layerName, percent, ratio, significant } from './format.ts'
 import { sideNames } from './verdict.ts'
 
 /** The modes of a model, in the order of every table. */
@@ -12,6 +12,31 @@ export const preservedWords: Readonly<Record<RepairInfo['preserves'], string>> =
   training: 'only inference behaves differently',
   inference: 'only training behaves differently',
   neither: 'training and inference both behave differently',
+}
+
+/** How a repair trained. */
+export function trainingWords(done: NonNullable<RepairInfo['training']>): string {
+  const { start, steps, samples, heldOut, curve, durationMs } = done
+  const last = curve.at(-1)
+  const figures = last && [
+    `loss ${significant(last.train.loss)}`,
+    ...(last.train.accuracy === null ? [] : [`accuracy ${percent(last.train.accuracy)}`]),
+  ]
+  const from = start === 'fresh' ? 'new weights' : 'the weights of the file'
+  return `${counted(steps, 'step')} over ${counted(samples, 'sample')}, from ${from}, in ${duration(durationMs)}${figures ? `; in the last epoch ${figures.join(', ')} on them` : ''}; judged on ${counted(heldOut, 'sample')} held out`
+}
+
+/** Figures of one repair that was tried. */
+export function triedFigures({
+  largestRatio,
+  accuracy,
+  loss,
+}: Omit<NonNullable<RepairInfo['tried']>[number], 'id' | 'why' | 'durationMs'>): string[] {
+  return [
+    ...(largestRatio === null ? [] : [`largest ratio ${ratio(largestRatio)}`]),
+    ...(accuracy === null ? [] : [`accuracy ${percent(accuracy)}`]),
+    ...(loss === null ? [] : [`loss ${significant(loss)}`]),
+  ]
 }
 
 /** What a reader has to know before trusting the figures, each once; what holds for one side alone names it. */

@@ -166,6 +166,26 @@ const measurement = z.object({
   notes: z.array(z.string()).describe('what a reader has to know, such as too few samples'),
 })
 
+const figures = z.object({
+  loss: z.number().nullable().describe('mean over the samples'),
+  accuracy: z
+    .number()
+    .nullable()
+    .describe('share of right answers, 0 to 1; null where there is no right and wrong'),
+})
+
+const curve = z.array(
+  z.object({
+    epoch: z.number(),
+    step: z.number().describe('steps taken at its end'),
+    learningRate: z.number().describe('in its last step'),
+    train: figures.describe('over its steps, as the parameters changed'),
+    validation: figures.nullable().describe('in eval mode, after it'),
+    gradientNorm: z.number().nullable(),
+    durationMs: z.number(),
+  }),
+)
+
 const repair = z.object({
   id: z.string(),
   outcome: z.enum(['kept', 'nothing-to-repair', 'rejected', 'forced', 'refused']),
@@ -206,20 +226,39 @@ const repair = z.object({
     })
     .optional()
     .describe('of a repair without data'),
+  training: z
+    .object({
+      start: z.enum(['file', 'fresh']).describe('weights of the file, or new ones'),
+      parameters: z.number().describe('numbers that were trained'),
+      epochs: z.number().describe('asked for'),
+      steps: z.number().describe('taken'),
+      samples: z.number().describe('trained on; samples held out are not among them'),
+      heldOut: z.number().describe('samples that before and after were measured on'),
+      recipe: z.record(z.string(), z.unknown()).describe('every setting, the seed among them'),
+      curve,
+      durationMs: z.number(),
+    })
+    .optional()
+    .describe('of a repair that trains the model on'),
+  tried: z
+    .array(
+      z.object({
+        id: z.string().describe('of a repair, or `nothing` for the model as it is'),
+        largestRatio: z.number().nullable().describe('largest layer shift ratio'),
+        accuracy: z.number().nullable(),
+        loss: z.number().nullable(),
+        durationMs: z.number(),
+        why: z.string().describe('it was kept, or was not'),
+      }),
+    )
+    .optional()
+    .describe('repairs in the order in which `--repair auto` tried them'),
   preserves: z.enum(['both', 'inference', 'training', 'neither']),
   output: z.string().nullable().describe('file written, if any'),
 })
 
 const comparison = z.object({
   agreement: agreement,
-})
-
-const figures = z.object({
-  loss: z.number().nullable().describe('mean over the samples'),
-  accuracy: z
-    .number()
-    .nullable()
-    .describe('share of right answers, 0 to 1; null where there is no right and wrong'),
 })
 
 const training = z.object({
@@ -232,17 +271,7 @@ const training = z.object({
   bestEpoch: z.number().optional().describe('whose parameters were taken, with early stopping'),
   device: z.string(),
   recipe: z.record(z.string(), z.unknown()).describe('every setting, the seed among them'),
-  curve: z.array(
-    z.object({
-      epoch: z.number(),
-      step: z.number().describe('steps taken at its end'),
-      learningRate: z.number().describe('in its last step'),
-      train: figures.describe('over its steps, as the parameters changed'),
-      validation: figures.nullable().describe('in eval mode, after it'),
-      gradientNorm: z.number().nullable(),
-      durationMs: z.number(),
-    }),
-  ),
+  curve,
   samplesPerSecond: z.number().nullable(),
   notes: z.array(z.string()),
   versions: z.record(z.string(), z.string()),

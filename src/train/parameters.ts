@@ -15,6 +15,8 @@ export interface Parameter {
   readonly kind: ParameterKind
   /** The layer that reads it first. */
   readonly layer: string
+  /** That layer, and which of its inputs the parameter is, perhaps behind nodes that only move its elements. */
+  readonly reader: { readonly node: Node; readonly inputIndex: number }
   readonly tensor: Tensor
 }
 
@@ -49,7 +51,9 @@ export function parametersOf(model: Model): Parameter[] {
       const tensor = heldTensor(model, uses, value)
       if (tensor?.dataType !== 'float32' || tensor.size === 0 || uses.isOutput(value)) continue
       const reading = readingOf(uses, value)
-      if (reading) found.set(value, { value, tensor, kind: reading.kind, layer: labelOf(reading.node) })
+      if (!reading) continue
+      const { kind, node: reader, inputIndex } = reading
+      found.set(value, { value, tensor, kind, layer: labelOf(reader), reader: { node: reader, inputIndex } })
     }
   return [...found.values()]
 }
@@ -62,20 +66,22 @@ function heldTensor(model: Model, uses: Uses, value: string): Tensor | undefined
   return storedTensor(model.graph, value)
 }
 
+interface Reading {
+  readonly kind: ParameterKind
+  readonly node: Node
+  readonly inputIndex: number
+}
+
 /** What all that read `value` take it for, also behind nodes that only move its elements; undefined if they differ. */
-function readingOf(
-  uses: Uses,
-  value: string,
-  depth = 0,
-): { readonly kind: ParameterKind; readonly node: Node } | undefined {
-  let first: { kind: ParameterKind; node: Node } | undefined
+function readingOf(uses: Uses, value: string, depth = 0): Reading | undefined {
+  let first: Reading | undefined
   for (const node of uses.consumers(value)) {
     const at = node.inputs.flatMap((input, i) => (input === value ? [i] : []))
     // A subgraph that reads it, or a node that reads it twice.
     if (at.length !== 1 || !isOnnxDomain(node.domain)) return undefined
     const index = at[0]!
     const kind = slots[node.opType]?.[index] ?? (isBias(uses, node, index) ? 'bias' : undefined)
-    const reading = kind ? { kind, node } : behindLayout(uses, node, index, depth)
+    const reading = kind ? { kind, node, inputIndex: index } : behindLayout(uses, node, index, depth)
     if (!reading) return undefined
     first ??= reading
   }

@@ -20,6 +20,7 @@ import { createSession, type Session } from '../runtime/session.ts'
 import { type EpochFigures, readCheckpoint, type TrainingState, writeCheckpoint } from './checkpoint.ts'
 import { firstNonFinite } from './diagnose.ts'
 import { type EvalGraph, evalGraph } from './eval-graph.ts'
+import { holdOut } from './hold-out.ts'
 import { type Answers, type Objective, objectiveOf } from './objective.ts'
 import { optimizers } from './optimizers/index.ts'
 import type { TrainOptions } from './options.ts'
@@ -318,14 +319,9 @@ class Run implements Training {
     this.#order =
       this.#train.size > 0 ? Int32Array.from({ length: this.#train.size }, (_, i) => i) : new Int32Array()
     if (typeof validation === 'number') {
-      const held = Math.round(validation * this.#train.size)
-      if (!(validation > 0 && validation < 1) || held < 1 || held >= this.#train.size)
-        throw new UserError(
-          `the validation share is ${validation}, expected one between 0 and 1 that leaves samples on both sides; of ${this.#train.size} samples`,
-        )
-      const order = shuffled(this.#train.size, seedOf(this.#seed, 'validation'), 0)
-      this.#validation = this.#train.ordered(order.slice(0, held))
-      this.#order = order.slice(held).sort()
+      const { held, rest } = holdOut(this.#train.size, validation, this.#seed)
+      this.#validation = this.#train.ordered(held)
+      this.#order = rest
     } else if (validation) this.#validation = await resident(validation, { signal })
     if (earlyStopping !== undefined && !this.#validation)
       throw new UserError('early stopping needs validation data; give some, or a share of the training data')

@@ -1,3 +1,4 @@
+import type { RepairTraining } from '../../commands/options.ts'
 import { UserError } from '../../ir/errors.ts'
 import type { Result } from '../../result/result.ts'
 import type { Repair, RepairChoices } from '../../rewrite/repairs/define-repair.ts'
@@ -16,10 +17,20 @@ export const fixCommand = defineCommand({
   summary:
     'Repair a model: re-estimate the statistics of its batch normalizations, or replace or move its noise.',
   about:
-    'Writes a new file; everything but what the repair names stays byte for byte. The repair is kept only if the measured gap shrinks and accuracy, where there are labels, does not fall; otherwise nothing is written and the exit code is 1. If nothing shifts, nothing is written either, and the exit code is 0. 64 to 256 samples like the training data, without labels, are enough for most networks. Repairs: recalibrate (default with data) re-estimates the running statistics with the noise off; distill (default without data) does so on inputs that it distils from the model itself, and refuses where they cannot be trusted; move-dropout-after-last-norm, uout, gaussian and moment-preserving change the noise itself, for which the model then wants training: with data they re-estimate the statistics too, without data they only write the changed network.',
+    'Writes a new file; everything but what the repair names stays byte for byte. The repair is kept only if the measured gap shrinks and accuracy, where there are labels, does not fall; otherwise nothing is written and the exit code is 1. If nothing shifts, nothing is written either, and the exit code is 0. 64 to 256 samples like the training data, without labels, are enough for most networks. Repairs: recalibrate (default with data) re-estimates the running statistics with the noise off; distill (default without data) does so on inputs that it distils from the model itself, and refuses where they cannot be trusted; move-dropout-after-last-norm, uout, gaussian and moment-preserving change the noise itself, for which the model then wants training: with data they re-estimate the statistics too, without data they only write the changed network. With --finetune or --retrain and labelled data the repaired model is also trained (AdamW, cosine) before its statistics are re-estimated, and judged on samples held out.',
   usage: '<model> [--data <spec>] -o <file>',
   takes: { what: 'one model file', least: 1, most: 1 },
-  settings: [...dataSettings, 'repair', 'passes', 'tolerance', ...runSettings, ...ruleSettings, 'format'],
+  settings: [
+    ...dataSettings,
+    'repair',
+    'passes',
+    'tolerance',
+    'lr',
+    'augment',
+    ...runSettings,
+    ...ruleSettings,
+    'format',
+  ],
   flags: [
     ['-o, --output <file>', 'write the repaired model here; an old file is replaced'],
     ['--in-place', 'replace the model itself'],
@@ -36,6 +47,9 @@ export const fixCommand = defineCommand({
       'uout, gaussian: choose the strength at each place so that its layers are predicted to shift by this, such as 1.01',
     ],
     ['--position <place>', 'move-dropout-after-last-norm: before-classifier (default) or before-global-pool'],
+    ['--finetune <epochs>', 'then train the repaired model on the labelled data, beginning with its weights'],
+    ['--retrain <epochs>', 'the same, beginning with new weights'],
+    ['--hold-out <share>', 'share of the data that is not trained on, to judge the repair by (default: 0.2)'],
     ['--force', 'keep the repair even if the gap does not shrink'],
     ['--html <file>', 'also write an HTML report'],
   ],
@@ -45,6 +59,10 @@ export const fixCommand = defineCommand({
     ['varshift fix model.onnx -o fixed.onnx', 'without any data, for convolutional networks'],
     ['varshift fix model.onnx --from shift.json -o fixed.onnx', 'with moments measured elsewhere'],
     ['varshift fix model.onnx --repair uout --beta 0.1 -o mild.onnx', 'milder noise, to train on with'],
+    [
+      'varshift fix model.onnx --repair uout --data train.npz --finetune 3 -o mild.onnx',
+      'milder noise, and the model trained on with it',
+    ],
   ],
   async run(context) {
     const { args, flags, settings, console, files } = context
@@ -58,10 +76,11 @@ export const fixCommand = defineCommand({
     const hasSource = from !== undefined || settings.data !== undefined
     const repair = repairCalled(settings.repair ?? (hasSource ? 'recalibrate' : 'distill'))
     const choices = choicesOf(repair, context)
+    const training = await trainingOf(context)
     const source =
       from !== undefined
         ? { from: await statisticsIn(from, context) }
-        : settings.data === undefined && repair.needs !== 'data'
+        : settings.data === undefined && repair.needs !== 'data' && !training
           ? {}
           : { data: dataOf(context, 'fix') }
     const rules = await ruleOptions(context)
@@ -80,6 +99,7 @@ export const fixCommand = defineCommand({
         ...runOptions(context, signal),
         repair: repair.id,
         choices,
+        ...given({ training }),
         ...given({ passes, tolerance, force: flags.force === true ? true : undefined }),
       }
       const fixed = await fix(file, options, files).catch((error: unknown) => {
@@ -128,6 +148,36 @@ function choicesOf(repair: Repair, { flags }: CommandContext): RepairChoices {
   if (position !== undefined && position !== 'before-classifier' && position !== 'before-global-pool')
     throw new UserError(`--position is before-classifier or before-global-pool, got '${String(position)}'`)
   return given({ parameter, targetRatio, position })
+}
+
+/** How the repair trains; undefined if it does not. */
+async function trainingOf({ flags, settings }: CommandContext): Promise<RepairTraining | undefined> {
+  const { finetune, retrain, holdOut } = flags
+  if (finetune !== undefined && retrain !== undefined)
+    throw new UserError('--finetune and --retrain contradict each other; give one of them')
+  const flag = finetune === undefined ? '--retrain' : '--finetune'
+  const asked = finetune ?? retrain
+  if (asked === undefined) {
+    if (holdOut !== undefined) throw new UserError('--hold-out means nothing without --finetune or --retrain')
+    return undefined
+  }
+  const epochs = Number(asked)
+  if (asked === '' || !Number.isInteger(epochs) || epochs < 1)
+    throw new UserError(`${flag} takes a whole number of epochs of at least 1, got '${String(asked)}'`)
+  const heldOut = holdOut === undefined ? undefined : Number(holdOut)
+  if (heldOut !== undefined && !(heldOut > 0 && heldOut < 1))
+    throw new UserError(`--hold-out takes a share between 0 and 1, got '${String(holdOut)}'`)
+  const { augment, lr } = settings
+  const { parseAugment } = await import('../../data/augment.ts')
+  return {
+    epochs,
+    fresh: finetune === undefined,
+    ...given({
+      heldOut,
+      learningRate: lr,
+      augment: augment === undefined ? undefined : parseAugment(augment),
+    }),
+  }
 }
 
 /** Where the repaired model goes; undefined for a dry run. */

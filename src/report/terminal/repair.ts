@@ -1,6 +1,6 @@
 import type { Result } from '../../result/result.ts'
-import { counted, printable, ratio } from '../format.ts'
-import { preservedWords } from '../words.ts'
+import { counted, duration, printable, ratio } from '../format.ts'
+import { preservedWords, trainingWords, triedFigures } from '../words.ts'
 import type { Page } from './page.ts'
 import { pad, wrap } from './text.ts'
 
@@ -32,6 +32,13 @@ export function repair({ repair: done }: Result, { paint, width }: Page): string
       : []),
     ...(done.noises ?? []).flatMap(({ label, from, to }, i) =>
       field(i === 0 ? 'noise' : '', `${printable(label)}: ${from ?? 'nothing'} → ${to ?? 'nothing'}`),
+    ),
+    ...(done.training ? field('trained', trainingWords(done.training)) : []),
+    ...(done.tried ?? []).flatMap(({ id, why, durationMs, ...figures }, i) =>
+      field(
+        i === 0 ? 'tried' : '',
+        `${printable(id)}: ${[...triedFigures(figures), duration(durationMs)].join(', ')}: ${printable(why)}`,
+      ),
     ),
     ...(done.output === null ? [] : field('written', printable(done.output))),
   ]
