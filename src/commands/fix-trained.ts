@@ -83,7 +83,7 @@ export interface TrainedOn {
   readonly statistics: readonly SetRunningStatistics[]
   readonly after: Measured
   readonly passes: number
-  readonly training: NonNullable<RepairInfo['training']>
+  readonly training: RepairInfo['training']
 }
 
 /**
@@ -209,11 +209,11 @@ export function resultOf(
   before: Measured,
   { edits, statistics, after, passes, training }: TrainedOn,
   options: FixOptions,
+  verdict = judge(before.measurement, after.measurement),
 ): Fixed {
   const { model } = file
   const facts = factsOf(model)
   const repaired = applyEdits(model, edits)
-  const verdict = judge(before.measurement, after.measurement)
   const kept = verdict.better || options.force
   const measured = [before, after].map(({ measurement }) => largestRatio(measurement))
   const result: Result = {
@@ -225,12 +225,12 @@ export function resultOf(
     repair: {
       ...outcome(repair, verdict.better ? 'kept' : options.force ? 'forced' : 'rejected', verdict.reason),
       ...(restructuring.length > 0 && { noises: noiseChangesOf(facts, restructuring) }),
-      preserves: 'neither',
+      preserves: training ? 'neither' : repair.preserves,
       samples: after.measurement.data.samples,
       passes,
       largestRatioByPass: measured.filter(Number.isFinite),
       changes: changesOf(facts.norms, statistics),
-      training,
+      ...(training && { training }),
     },
     statistics: statisticsOf(model, statistics),
   }

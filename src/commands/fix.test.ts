@@ -5,11 +5,14 @@ import { concat, encodeModel } from '../formats/onnx/index.ts'
 import { readModelBytes } from '../formats/open-model.ts'
 import type { Edit } from '../ir/edit.ts'
 import { UserError } from '../ir/errors.ts'
+import type { Model } from '../ir/model.ts'
 import { uniform } from '../ir/random.ts'
 import { Tensor } from '../ir/tensor.ts'
 import { parseModel } from '../ir/text.ts'
 import { memoryFiles } from '../platform/web.ts'
 import { type Result, resultSchema } from '../result/result.ts'
+import { toMode } from '../rewrite/modes/mode.ts'
+import { createSession } from '../runtime/session.ts'
 import { check } from './check.ts'
 import { compare } from './compare.ts'
 import { fix } from './fix.ts'
@@ -423,6 +426,16 @@ describe('repairs that change the noise', () => {
   })
 })
 
+const xs = (key: 'mean' | 'variance') => columns.map((column) => column[key])
+
+/** The class that the model answers for each sample, in eval mode. */
+async function measureOutputs(model: Model): Promise<Int32Array> {
+  const session = await createSession(encodeModel(toMode(model, 'eval')), { threads: 1 })
+  const y = (await session.run(new Map([['x', x]]))).get('y')!.toNumbers()
+  await session.release()
+  return Int32Array.from({ length: count }, (_, i) => (y[2 * i + 1]! > y[2 * i]! ? 1 : 0))
+}
+
 describe('repairs that train', () => {
   /** Which of two columns is larger: a few epochs are enough to learn it. */
   const labels = Int32Array.from({ length: count }, (_, i) =>
@@ -485,6 +498,58 @@ describe('repairs that train', () => {
     expect(result.repair).toMatchObject({ id: 'recalibrate', outcome: 'kept' })
     expect(result.repair?.noises).toBeUndefined()
     expect(edits.some(({ kind }) => kind === 'set-tensor')).toBe(true)
+  })
+
+  test('auto keeps the cheapest that closes the gap, and tells what it tried', async () => {
+    const auto = { data: 'xy.npz', repair: 'auto', threads: 1 }
+    const { result, edits } = await fix(await open(shifted), auto, labelled)
+    throughJson(result)
+    expect(result.repair).toMatchObject({ id: 'recalibrate', outcome: 'kept' })
+    expect(result.repair?.tried?.map(({ id, why }) => `${id}: ${why}`)).toEqual([
+      'nothing: 1 of 1 layers shift by more than 1.05',
+      'recalibrate: closes the gap',
+    ])
+    expect(edits.map(({ kind }) => kind)).toEqual(['set-running-statistics'])
+    const [nothing, first] = result.repair!.tried!
+    expect(nothing!.largestRatio).toBeGreaterThan(2)
+    expect(first!.largestRatio).toBe(Math.max(...result.after!.layers.map(({ shiftRatio }) => shiftRatio)))
+    expect(first!.accuracy).toBe(result.after!.modes.eval.accuracy)
+
+    const healthy = await open(netText(xs('mean'), xs('variance')))
+    const done = await fix(healthy, auto, labelled)
+    expect(done.result.repair).toMatchObject({ id: 'auto', outcome: 'nothing-to-repair' })
+    expect(done.result.repair?.tried).toHaveLength(1)
+    expect(done.chunks).toBeUndefined()
+  })
+
+  test('auto goes on to train where the statistics alone cost accuracy', async () => {
+    // What is right is what the net answers now, so that other statistics make it worse.
+    const skewed = await open(netText([3, -2, 1], [9, 0.1, 4]))
+    const outputs = await measureOutputs(skewed.model)
+    const own = memoryFiles(
+      new Map([
+        [
+          'own.npz',
+          encodeNpz(
+            new Map([
+              ['x', x],
+              ['labels', Tensor.of('int32', [count], outputs)],
+            ]),
+          ),
+        ],
+      ]),
+    )
+    const auto = { data: 'own.npz', repair: 'auto', training: { epochs: 12, learningRate: 0.1 }, threads: 1 }
+    const { result } = await fix(skewed, { ...auto, batchSize: 32 }, own)
+    const tried = result.repair!.tried!
+    expect(tried.map(({ id }) => id).slice(0, 3)).toEqual(['nothing', 'recalibrate', 'uout'])
+    expect(tried[1]!.why).toMatch(/accuracy fell beyond its confidence interval/)
+    expect(tried[2]!.accuracy!).toBeGreaterThan(tried[1]!.accuracy!)
+
+    const short = await fix(skewed, { ...auto, budgetMinutes: 1e-9 }, own)
+    expect(short.result.repair).toMatchObject({ id: 'auto', outcome: 'rejected' })
+    expect(short.result.repair?.tried?.at(-1)?.why).toMatch(/budget is used up/)
+    expect(short.chunks).toBeUndefined()
   })
 
   test('what cannot be trained is refused, and a stopped run writes nothing', async () => {

@@ -10,6 +10,7 @@ import { repairCalled } from '../rewrite/repairs/index.ts'
 import { recalibrate } from '../rewrite/repairs/recalibrate.ts'
 import { check } from './check.ts'
 import { dataFor } from './data.ts'
+import { fixAuto } from './fix-auto.ts'
 import { fixDistilled } from './fix-distilled.ts'
 import { fixTrained } from './fix-trained.ts'
 import {
@@ -37,6 +38,10 @@ import { recalibrated } from './recalibrated.ts'
  * confidence interval, or with `force`. Throws a UserError if the data or statistics do not fit the model.
  */
 export async function fix(file: ModelFile, options: FixOptions, files: Files): Promise<Fixed> {
+  if (options.repair === 'auto') {
+    if (options.from) throw new UserError('--repair auto tries and measures; give data, or neither')
+    return fixAuto(file, options, files)
+  }
   const hasSource = options.data !== undefined || options.from !== undefined
   const chosen = repairCalled(options.repair ?? (hasSource ? recalibrate.id : distill.id))
   if (chosen.id === distill.id) {

@@ -63,7 +63,7 @@ export interface FixOptions extends CheckOptions, RunOptions, Omit<DataOptions, 
   readonly data?: string | Dataset
   /** A result of `measure` with `statistics`, in place of data. */
   readonly from?: Result
-  /** Id of the repair (default `recalibrate`). */
+  /** Id of the repair, or `auto` to try them in order of cost (default `recalibrate`). */
   readonly repair?: string
   /** Size of a repair without data: inputs of each restart (default 32), restarts (2), steps (200). */
   readonly distillation?: { readonly inputs?: number; readonly restarts?: number; readonly steps?: number }

@@ -17,7 +17,7 @@ export const fixCommand = defineCommand({
   summary:
     'Repair a model: re-estimate the statistics of its batch normalizations, or replace or move its noise.',
   about:
-    'Writes a new file; everything but what the repair names stays byte for byte. The repair is kept only if the measured gap shrinks and accuracy, where there are labels, does not fall; otherwise nothing is written and the exit code is 1. If nothing shifts, nothing is written either, and the exit code is 0. 64 to 256 samples like the training data, without labels, are enough for most networks. Repairs: recalibrate (default with data) re-estimates the running statistics with the noise off; distill (default without data) does so on inputs that it distils from the model itself, and refuses where they cannot be trusted; move-dropout-after-last-norm, uout, gaussian and moment-preserving change the noise itself, for which the model then wants training: with data they re-estimate the statistics too, without data they only write the changed network. With --finetune or --retrain and labelled data the repaired model is also trained (AdamW, cosine) before its statistics are re-estimated, and judged on samples held out.',
+    'Writes a new file; everything but what the repair names stays byte for byte. The repair is kept only if the measured gap shrinks and accuracy, where there are labels, does not fall; otherwise nothing is written and the exit code is 1. If nothing shifts, nothing is written either, and the exit code is 0. 64 to 256 samples like the training data, without labels, are enough for most networks. Repairs: recalibrate (default with data) re-estimates the running statistics with the noise off; distill (default without data) does so on inputs that it distils from the model itself, and refuses where they cannot be trusted; move-dropout-after-last-norm, dropout-before-last-weight-layer, uout, gaussian and moment-preserving change the noise itself, for which the model then wants training: with data they re-estimate the statistics too, without data they only write the changed network. With --finetune or --retrain and labelled data the repaired model is also trained (AdamW, cosine) before its statistics are re-estimated, and judged on samples held out. auto tries them in order of cost (nothing, recalibrate or distill, then uout and move-dropout-after-last-norm with training) and keeps the first that closes the gap.',
   usage: '<model> [--data <spec>] -o <file>',
   takes: { what: 'one model file', least: 1, most: 1 },
   settings: [
@@ -40,7 +40,7 @@ export const fixCommand = defineCommand({
     ['--sigma <number>', 'gaussian: standard deviation of the new noise (default: 0.1)'],
     [
       '--ratio <number>',
-      'move-dropout-after-last-norm, moment-preserving: dropped share (default: what was there)',
+      'move-dropout-after-last-norm, dropout-before-last-weight-layer, moment-preserving: dropped share (default: what was there)',
     ],
     [
       '--equal-variance <ratio>',
@@ -50,6 +50,7 @@ export const fixCommand = defineCommand({
     ['--finetune <epochs>', 'then train the repaired model on the labelled data, beginning with its weights'],
     ['--retrain <epochs>', 'the same, beginning with new weights'],
     ['--hold-out <share>', 'share of the data that is not trained on, to judge the repair by (default: 0.2)'],
+    ['--budget <minutes>', 'auto: most minutes to train (default: 10)'],
     ['--force', 'keep the repair even if the gap does not shrink'],
     ['--html <file>', 'also write an HTML report'],
   ],
@@ -59,6 +60,10 @@ export const fixCommand = defineCommand({
     ['varshift fix model.onnx -o fixed.onnx', 'without any data, for convolutional networks'],
     ['varshift fix model.onnx --from shift.json -o fixed.onnx', 'with moments measured elsewhere'],
     ['varshift fix model.onnx --repair uout --beta 0.1 -o mild.onnx', 'milder noise, to train on with'],
+    [
+      'varshift fix model.onnx --repair auto --data train.npz --budget 5 -o fixed.onnx',
+      'the cheapest repair that closes the gap',
+    ],
     [
       'varshift fix model.onnx --repair uout --data train.npz --finetune 3 -o mild.onnx',
       'milder noise, and the model trained on with it',
@@ -74,9 +79,13 @@ export const fixCommand = defineCommand({
     const wanted = await reportFiles(context, { model: flags.dryRun ? (flags.output as string) : output })
     const { repairCalled } = await import('../../rewrite/repairs/index.ts')
     const hasSource = from !== undefined || settings.data !== undefined
-    const repair = repairCalled(settings.repair ?? (hasSource ? 'recalibrate' : 'distill'))
+    const isAuto = settings.repair === 'auto'
+    // Without data, what `auto` tries is the repair without data.
+    const usual = hasSource ? 'recalibrate' : 'distill'
+    const repair = repairCalled(isAuto ? usual : (settings.repair ?? usual))
     const choices = choicesOf(repair, context)
     const training = await trainingOf(context)
+    const budgetMinutes = budgetOf(context)
     const source =
       from !== undefined
         ? { from: await statisticsIn(from, context) }
@@ -97,9 +106,9 @@ export const fixCommand = defineCommand({
         ...rules,
         ...dataOptions(context),
         ...runOptions(context, signal),
-        repair: repair.id,
+        repair: isAuto ? 'auto' : repair.id,
         choices,
-        ...given({ training }),
+        ...given({ training, budgetMinutes }),
         ...given({ passes, tolerance, force: flags.force === true ? true : undefined }),
       }
       const fixed = await fix(file, options, files).catch((error: unknown) => {
@@ -148,6 +157,17 @@ function choicesOf(repair: Repair, { flags }: CommandContext): RepairChoices {
   if (position !== undefined && position !== 'before-classifier' && position !== 'before-global-pool')
     throw new UserError(`--position is before-classifier or before-global-pool, got '${String(position)}'`)
   return given({ parameter, targetRatio, position })
+}
+
+/** Most minutes of training; undefined if none are told. */
+function budgetOf({ flags, settings }: CommandContext): number | undefined {
+  const { budget } = flags
+  if (budget === undefined) return undefined
+  if (settings.repair !== 'auto') throw new UserError('--budget means nothing without --repair auto')
+  const minutes = Number(budget)
+  if (budget === '' || !(minutes > 0 && Number.isFinite(minutes)))
+    throw new UserError(`--budget takes minutes, a number above 0, got '${String(budget)}'`)
+  return minutes
 }
 
 /** How the repair trains; undefined if it does not. */

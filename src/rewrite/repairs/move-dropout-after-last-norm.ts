@@ -1,11 +1,10 @@
-import type { Noise } from '../../analysis/facts.ts'
 import type { Edit } from '../../ir/edit.ts'
 import { UserError } from '../../ir/errors.ts'
 import { keyOf, labelOf, type Model, type Node } from '../../ir/model.ts'
 import { usesOf } from '../../ir/uses.ts'
 import { opOf } from '../../ops/index.ts'
 import { defineRepair } from './define-repair.ts'
-import { exposed, noiseNode, replaceNoise, trainingOf } from './noise-nodes.ts'
+import { exposed, largestRatio, noiseNode, replaceNoise, trainingOf } from './noise-nodes.ts'
 
 /**
  * Takes away every noise that reaches a BatchNormalization and puts one Dropout behind the last: in front of the last
@@ -41,16 +40,6 @@ export const moveDropoutAfterLastNorm = defineRepair({
     ]
   },
 })
-
-/** The dropped share that is as noisy as the noisiest. */
-function largestRatio(noises: readonly Noise[]): number {
-  const s2 = Math.max(...noises.map(({ relativeVariance }) => relativeVariance ?? 0))
-  if (!(s2 > 0))
-    throw new UserError(
-      'the file does not say how strong its noise is, so none can be chosen for the new Dropout; give its ratio',
-    )
-  return s2 / (1 + s2)
-}
 
 /** The last weight layer of every output: the nearest upstream of it. Behind it there must be no norm. */
 function headsOf(norms: readonly Node[], model: Model): Node[] {

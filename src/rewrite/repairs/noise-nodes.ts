@@ -13,6 +13,16 @@ export const exposed = ({ facts }: RepairContext): readonly Noise[] => {
   return facts.noises.filter(({ key }) => reaching.has(key))
 }
 
+/** The dropped share that is as noisy as the noisiest. */
+export function largestRatio(noises: readonly Noise[]): number {
+  const s2 = Math.max(...noises.map(({ relativeVariance }) => relativeVariance ?? 0))
+  if (!(s2 > 0))
+    throw new UserError(
+      'the file does not say how strong its noise is, so none can be chosen for the new Dropout; give its ratio',
+    )
+  return s2 / (1 + s2)
+}
+
 /** A node for that noise. Throws a UserError if the parameter is out of its range. */
 export function noiseNode(
   model: Model,

@@ -9,6 +9,7 @@ import { parseModel } from '../../ir/text.ts'
 import { createSession } from '../../runtime/session.ts'
 import { type Mode, toMode } from '../modes/mode.ts'
 import type { Repair, RepairChoices } from './define-repair.ts'
+import { dropoutBeforeLastWeightLayer } from './dropout-before-last-weight-layer.ts'
 import { gaussian } from './gaussian.ts'
 import { moveDropoutAfterLastNorm } from './move-dropout-after-last-norm.ts'
 import { uout } from './uout.ts'
@@ -120,4 +121,63 @@ test('what cannot be done is refused with its reason and node', () => {
     { [drop] b, m = Dropout(x, ratio, on)  [bn] y = BatchNormalization(b, one, zero, zero, one) }`)
   expect(() => plan(uout, masked)).toThrow(/'drop' also gives away its mask/)
   expect(() => plan(uout, net(), { parameter: 2 })).toThrow(/uout takes a beta from 0 to 1, got 2/)
+})
+
+/** Two pre-activation blocks behind a stem, the first with a projection as its shortcut. */
+const residual = (end = '') =>
+  parseModel(`
+  net (float32[N, 4, 6, 6] x) => (float32[N, 3] y)
+  <float32[4] one = fill(1), float32[4] zero = fill(0), float32[4] mean = fill(0.1), float32[4] variance = fill(2),
+   float32[4, 4, 3, 3] w = uniform(-0.5, 0.5, 1), float32[3, 4] v = uniform(-1, 1, 2),
+   float32 ratio = {0.3}, bool off = {0}>
+  {
+    [stem] a = Conv <pads = [1, 1, 1, 1]> (x, w)
+    [drop1] b = Dropout(a, ratio, off)
+    [bn1] c = BatchNormalization(b, one, zero, mean, variance)
+    d = Relu(c)
+    [conv1] e = Conv <pads = [1, 1, 1, 1]> (d, w)
+    [bn2] f = BatchNormalization(e, one, zero, mean, variance)
+    g = Relu(f)
+    [conv2] h = Conv <pads = [1, 1, 1, 1]> (g, w)
+    [project] i = Conv <pads = [1, 1, 1, 1]> (d, w)
+    [join1] j = Add(h, i)
+    [bn3] k = BatchNormalization(j, one, zero, mean, variance)
+    l = Relu(k)
+    [conv3] m = Conv <pads = [1, 1, 1, 1]> (l, w)
+    ${end === '' ? '' : `[${end}] o = BatchNormalization(m, one, zero, mean, variance)`}
+    [join2] n = Add(j, ${end === '' ? 'm' : 'o'})
+    p = GlobalAveragePool(n)
+    q = Flatten(p)
+    [fc] y = Gemm <transB = 1> (q, v)
+  }`)
+
+test('one Dropout goes in front of the last weight layer of each residual branch', async () => {
+  const model = residual()
+  const changed = repaired(dropoutBeforeLastWeightLayer, model)
+  expect(
+    factsOf(changed).noises.map(({ label, input, parameter }) => [label, input, parameter.value]),
+  ).toEqual([
+    ['dropout_before_conv2', 'g', expect.closeTo(0.3, 6)],
+    ['dropout_before_conv3', 'l', expect.closeTo(0.3, 6)],
+  ])
+  expect(await run(changed)).toEqual(await run(model))
+  expect(await run(changed, 'sample')).not.toEqual(await run(changed, 'eval'))
+  const chosen = repaired(dropoutBeforeLastWeightLayer, model, { parameter: 0.1 })
+  expect(factsOf(chosen).noises.map(({ parameter }) => parameter.value)).toEqual([
+    expect.closeTo(0.1, 6),
+    expect.closeTo(0.1, 6),
+  ])
+})
+
+test('a branch that ends in a norm has no such place, nor has a net without branches', () => {
+  expect(() => plan(dropoutBeforeLastWeightLayer, residual('bn4'))).toThrow(
+    /the residual branch that 'join2' adds ends in the norm 'bn4'.*move-dropout-after-last-norm/,
+  )
+  const chain = parseModel(`
+    net (float32[N, 4] x) => (float32[N, 3] y)
+    <float32[4] one = fill(1), float32[4] zero = fill(0), float32[4, 3] w = fill(1), float32[3] b = fill(1),
+     float32 ratio = {0.5}, bool on = {1}>
+    { d = Dropout(x, ratio, on)  [bn] n = BatchNormalization(d, one, zero, zero, one)
+      m = MatMul(n, w)  y = Add(m, b) }`)
+  expect(() => plan(dropoutBeforeLastWeightLayer, chain)).toThrow(/no residual branch with a norm/)
 })
