@@ -50,8 +50,8 @@ export const safetensors = defineFormat({
   support: {
     reads: 'tensors by name',
     runs: 'no: it holds no graph',
-    repairs: 'nothing',
-    writes: 'nothing',
+    repairs: 'running statistics that were found elsewhere (`fix --from`)',
+    writes: 'the statistics that changed, all else as it was',
   },
   detect: (bytes) => headerLength(bytes) !== undefined,
   async read(bytes, path) {

@@ -18,8 +18,8 @@ export const stateDict = defineFormat({
   support: {
     reads: 'tensors of a state dictionary, without running the pickle',
     runs: 'no: it holds no graph',
-    repairs: 'nothing',
-    writes: 'nothing',
+    repairs: 'running statistics that were found elsewhere (`fix --from`)',
+    writes: 'the statistics that changed, all else as it was',
   },
   detect(bytes) {
     if (!isZip(bytes)) return false
