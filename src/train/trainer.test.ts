@@ -253,7 +253,7 @@ describe('training', () => {
   })
 
   test('early stopping takes the best parameters', async () => {
-    const { events, training } = await train(noisy, {
+    const settings: TrainOptions = {
       data: await shapesData(64),
       validation: await shapesData(64, 2),
       epochs: 20,
@@ -262,12 +262,19 @@ describe('training', () => {
       optimizer: 'sgd:momentum=0.95',
       earlyStopping: 2,
       clip: 0.5,
-    })
+      checkpoints: join(folder, 'early'),
+    }
+    const { events, training } = await train(noisy, settings)
     const losses = events.flatMap((event) => (event.type === 'epoch' ? [event.validation!.loss!] : []))
     expect(events.at(-1)).toMatchObject({ reason: 'early-stopping' })
     const best = losses.indexOf(Math.min(...losses))
     expect(losses.length).toBe(best + 3)
     expect(training.summary().bestEpoch).toBe(best + 1)
+    // Gone on with, it is over at once.
+    const over = await train(noisy, { ...settings, resume: true })
+    expect(over.losses).toEqual([])
+    expect(over.events.at(-1)).toMatchObject({ reason: 'early-stopping' })
+    expect(bytesOf(over.training)).toBe(bytesOf(training))
     const check = await train(training.model(), {
       data: await shapesData(64),
       validation: await shapesData(64, 2),

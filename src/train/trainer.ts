@@ -478,7 +478,7 @@ class Run implements Training {
   }
 
   async *#events(): AsyncGenerator<TrainEvent> {
-    const { signal, threads, device, checkpoints, checkpointEvery, earlyStopping } = this.#options
+    const { signal, threads, device, checkpoints, checkpointEvery } = this.#options
     const { epochs = defaults.epochs } = this.#options
     const steps = epochs * this.stepsPerEpoch
     if (checkpoints !== undefined) await this.#files?.createFolder(checkpoints)
@@ -495,6 +495,7 @@ class Run implements Training {
     const session = await open(this.#graph.model, 'a step of training')
     let evaluator: Session | undefined
     try {
+      if (this.#isStale()) this.#reason = 'early-stopping'
       while (this.#step < steps && this.#reason === undefined) {
         const epoch = Math.floor(this.#step / this.stepsPerEpoch)
         for await (const batch of this.#batches(epoch)) {
@@ -508,9 +509,7 @@ class Run implements Training {
         else {
           if (this.#validation) evaluator ??= await open(this.#evaluation.model, 'the model in eval mode')
           const figures = await this.#endEpoch(epoch, evaluator)
-          const stale = this.#best && epoch + 1 - this.#best.epoch
-          if (earlyStopping !== undefined && stale !== undefined && stale >= earlyStopping)
-            this.#reason = 'early-stopping'
+          if (this.#isStale()) this.#reason = 'early-stopping'
           else if (signal?.aborted) this.#reason = 'interrupted'
           yield { type: 'epoch', ...figures }
         }
@@ -522,6 +521,16 @@ class Run implements Training {
       await session.release()
       await evaluator?.release()
     }
+  }
+
+  /** Whether the validation loss has not fallen for as many epochs as early stopping allows. */
+  #isStale(): boolean {
+    const { earlyStopping } = this.#options
+    return (
+      earlyStopping !== undefined &&
+      this.#best !== undefined &&
+      this.#curve.length - this.#best.epoch >= earlyStopping
+    )
   }
 
   /** The batches of an epoch that are not done yet. */
