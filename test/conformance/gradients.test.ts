@@ -9,8 +9,11 @@ import { opsetOf } from '../../src/ir/model.ts'
 import { uniform } from '../../src/ir/random.ts'
 import { elementCount, isFloat, Tensor } from '../../src/ir/tensor.ts'
 import { parseModel } from '../../src/ir/text.ts'
+import { sharedAxesOf } from '../../src/ops/define-noise.ts'
 import type { Op } from '../../src/ops/index.ts'
 import { opOf, ops } from '../../src/ops/index.ts'
+import { noiseUnits } from '../../src/ops/noises/index.ts'
+import { fillWords, RandomWords } from '../../src/ops/random-words.ts'
 import { bindDimensions } from '../../src/rewrite/passes/bind-shapes.ts'
 import { createSession } from '../../src/runtime/session.ts'
 
@@ -229,6 +232,80 @@ describe("gradients are PyTorch's", () => {
         expect(relativeError(gradient.toNumbers(), expected), operand).toBeLessThan(1e-4)
       }
     })
+})
+
+describe('gradients pass every noise as it was drawn', () => {
+  const dims = [4, 3, 5, 6]
+  const parameters: Readonly<Record<string, number>> = { gaussian: 0.4, 'additive-gaussian': 0.4, uout: 0.5 }
+  for (const unit of noiseUnits)
+    for (const opset of [17, 22])
+      for (const source of ['fed', 'drawn'] as const)
+        test(`${unit.id}, ${source}, opset ${opset}`, async () => {
+          const base = parseModel(
+            `<ir_version: ${opset > 21 ? 10 : 8}, opset_import: ["": ${opset}]> g (float32[${dims}] x, float32[${dims}] w) => () { }`,
+          )
+          const build = new GraphBuilder(base)
+          const words = new RandomWords('words')
+          const y = unit.emit(build, 'x', {
+            value: parameters[unit.id] ?? 0.3,
+            seed: 5,
+            sharedAxes: sharedAxesOf(unit.sharing, dims.length),
+            fed: source === 'fed' ? { words, dims } : undefined,
+          })
+          const loss = build.reduceSum(build.mul(y, 'w'), [0, 1, 2, 3], false)
+          const inputs: ValueInfo[] = [
+            ...base.graph.inputs,
+            { name: 'words', type: { dataType: 'int32', shape: [words.size] } },
+          ]
+          const { model, gradients } = withGradients(
+            {
+              ...base,
+              graph: { ...base.graph, inputs, nodes: build.nodes, initializers: build.initializers },
+            },
+            { loss, wrt: ['x'] },
+          )
+          const filled = new Int32Array(words.size)
+          fillWords(filled, 1, 1)
+          const [x, w] = [1, 2].map((seed) => uniform(elementCount(dims), -1, 1, seed)) as [
+            Float64Array,
+            Float64Array,
+          ]
+          // Each session starts the same draws.
+          const run = async (values: ArrayLike<number>) => {
+            const session = await createSession(encodeModel(exposing(model, [], [y, gradients.get('x')!])), {
+              threads: 1,
+            })
+            const feeds = new Map([
+              ['x', Tensor.float32(dims, values)],
+              ['w', Tensor.float32(dims, w)],
+              ['words', new Tensor('int32', [words.size], new Uint8Array(filled.buffer))],
+            ])
+            const found = await session.run(
+              new Map([...feeds].filter(([name]) => session.inputs.includes(name))),
+            )
+            await session.release()
+            return [y, gradients.get('x')!].map((name) => found.get(name)!.toNumbers()) as [
+              Float64Array,
+              Float64Array,
+            ]
+          }
+          const step = 2 ** -6
+          const [[before, gradient], [after]] = [await run(x), await run(x.map((v) => v + step))]
+          if (unit.id === 'moment-preserving') {
+            // Mean and variance of a channel count as constants: what is kept has one slope in each channel.
+            for (const channel of [0, 1, 2]) {
+              const slopes = [...gradient].flatMap((slope, i) =>
+                Math.floor(i / 30) % 3 === channel && slope !== 0 ? [slope / w[i]!] : [],
+              )
+              expect(slopes.length).toBeGreaterThan(40)
+              expect(Math.max(...slopes) - Math.min(...slopes)).toBeLessThan(1e-4)
+            }
+          } else
+            gradient.forEach((slope, i) => {
+              expect(slope).toBeCloseTo(((after[i]! - before[i]!) / step) * w[i]!, 3)
+            })
+          expect(gradient.filter((slope) => slope !== 0).length).toBeGreaterThan(0)
+        })
 })
 
 test('every operator that has a gradient is used in a sample of it', () => {
