@@ -2,7 +2,7 @@
  * Throws damaged files at the readers until the time is up: what is read, or refused with a UserError, is fine;
  * anything else is a defect, printed with the seed that repeats it and kept as a file as small as it gets.
  *
- *   npx jiti scripts/fuzz.ts [--seconds 60] [--seed N] [--only onnx|check|round-trip|tfjs|npz|npy|idx]
+ *   npx jiti scripts/fuzz.ts [--seconds 60] [--seed N] [--only onnx|check|round-trip|tfjs|keras|npz|npy|idx]
  */
 import { mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -10,6 +10,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import fc from 'fast-check'
+import { unzipSync, zipSync } from 'fflate'
 import { factsOf } from '../src/analysis/index.ts'
 import { check } from '../src/commands/check.ts'
 import { encodeNpy } from '../src/data/npy-write.ts'
@@ -276,6 +277,29 @@ const readData =
     }
   }
 
+const kerasFiles = unzipSync(readFileSync(join(root, 'keras-layers.zip')))
+const kerasNames = ['keras3-shared', 'keras3-overlap', 'keras2-frozen', 'keras1-th', 'custom']
+const h5 = kerasNames.map((name) => kerasFiles[`${name}.h5`]!)
+const kerasZips = kerasNames.flatMap((name) => kerasFiles[`${name}.keras`] ?? [])
+/** Archives with true checksums around damaged members, which would be noticed by those at once. */
+const damagedMembers = fc
+  .tuple(
+    fc.constantFrom(...kerasZips.map((bytes) => unzipSync(bytes))),
+    fc.nat(2),
+    fc.array(change, { minLength: 1, maxLength: 3 }),
+  )
+  .map(([members, which, changes]) => {
+    const name = Object.keys(members)[which % Object.keys(members).length]!
+    return zipSync({ ...members, [name]: changed(members[name]!, changes) }, { level: 0 })
+  })
+
+async function roundTripOfKeras(bytes: Uint8Array): Promise<void> {
+  const file = await read(bytes)
+  check(file)
+  for (const tensor of file.model.graph.initializers.values()) void tensor.bytes
+  await roundTrip(bytes)
+}
+
 const arbitrary = fc.uint8Array({ maxLength: 300 })
 const targets: Record<
   string,
@@ -285,6 +309,7 @@ const targets: Record<
   check: { bytes: fc.oneof(mutated(written), mutated(recorded)), use: checkOnnx },
   'round-trip': { bytes: fc.oneof(mutated(written), mutated(recorded)), use: roundTrip },
   tfjs: { bytes: fc.oneof(mutatedJson, mutated(modelJsons)), use: readTfjs },
+  keras: { bytes: fc.oneof(mutated(h5), mutated(kerasZips), damagedMembers), use: roundTripOfKeras },
   npz: { bytes: fc.oneof(mutated(npz), arbitrary), use: readData('data.npz') },
   npy: { bytes: mutated(npy), use: readData('data.npy') },
   idx: { bytes: fc.oneof(mutated(idx), arbitrary), use: readData('images-idx3-ubyte') },
