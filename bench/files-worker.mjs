@@ -7,6 +7,11 @@ const [job, path] = process.argv.slice(2)
 const jobs = {
   read: () => readFile(path),
   check: async () => check(await readModel(path)),
+  /** With all arrays brought into memory, as a framework has them after loading. */
+  async load() {
+    const { model } = await readModel(path)
+    for (const tensor of model.graph.initializers.values()) void tensor.bytes
+  },
   rewrite: async () => (await readModel(path)).write([]),
   async 'read-write-file'() {
     await writeFile(`${path}.copy`, await readFile(path))
