@@ -13,7 +13,7 @@ export function arrayOf(file: Hdf5File, path: string, layer: string): StoredWeig
     throw new UserError(
       `the array '${path}' of layer '${layer}' is of a type that varshift does not read, expected floating-point numbers`,
     )
-  return { name: path, dataType, dims, read: () => file.read(dataset), locator: dataset }
+  return { name: path, dataType, dims, read: (into) => file.read(dataset, into), locator: dataset }
 }
 
 /** Where the array lies. Throws a UserError for one that the file stores in another order. */

@@ -25,7 +25,7 @@ interface Mounted {
 /** What packed arrays may unpack to, as a multiple of the file. */
 const maxGrowth = 200
 /** Arrays are brought over in pieces of this size, so that no second copy of a large one is made. */
-const pieceBytes = 2 ** 24
+const pieceBytes = 2 ** 22
 /** What the HDF5 library itself needs beyond the arrays, for any file. */
 const spareBytes = 2 ** 26
 const maxLinks = 1_000_000
@@ -157,13 +157,13 @@ export class Hdf5File {
     })
   }
 
-  /** The elements of an array, row-major and little-endian. */
-  read(dataset: Dataset): Uint8Array {
+  /** The elements of an array, row-major and little-endian; in the memory `into`, if it is given. */
+  read(dataset: Dataset, into?: Uint8Array): Uint8Array {
     const { path, dims, littleEndian } = dataset
     const dataType = numeric(dataset)
     const length = byteLengthOf(dataType, dims)
     this.#check(`'${path}'`, length)
-    const bytes = new Uint8Array(length)
+    const bytes = into ?? new Uint8Array(length)
     if (length === 0) return bytes
     this.#use((file) => {
       this.#pieces(dataset, (at, part, count, offset) =>

@@ -1,7 +1,7 @@
 import { attributesOf } from '../../ir/builder.ts'
 import { UserError } from '../../ir/errors.ts'
 import type { Attribute, Dim, Node } from '../../ir/model.ts'
-import { type DataType, Tensor } from '../../ir/tensor.ts'
+import { byteLengthOf, type DataType, Tensor } from '../../ir/tensor.ts'
 import { inverseOf, permuted } from './permute.ts'
 import type { Layer } from './topology.ts'
 import type { StoredWeight } from './weights.ts'
@@ -149,8 +149,8 @@ export class LayerBuilder {
     if (known !== undefined) return known
     const moved = inOrder ? weight.dims : axes!.map((axis) => weight.dims[axis]!)
     const tensor = new Tensor('float32', dims ?? moved, () => {
-      const bytes = asFloat32(weight)
-      return inOrder ? bytes : permuted(bytes, weight.dims, axes!, 'float32')
+      if (inOrder) return asFloat32(weight)
+      return permuted(asFloat32(weight, scratchOf(weight)), weight.dims, axes!, 'float32')
     })
     const name = this.unique(weight.name)
     this.initializers.set(name, tensor)
@@ -209,9 +209,21 @@ export class LayerBuilder {
   }
 }
 
+/** Arrays up to this size are brought into the same memory before their axes are moved. */
+const maxScratchBytes = 2 ** 26
+let scratch: Uint8Array | undefined
+
+/** Memory of the size of `weight`, used by the next one as well. */
+function scratchOf({ dims, dataType }: StoredWeight): Uint8Array | undefined {
+  const bytes = byteLengthOf(dataType, dims)
+  if (bytes > maxScratchBytes) return undefined
+  if (!scratch || scratch.length < bytes) scratch = new Uint8Array(bytes)
+  return scratch.subarray(0, bytes)
+}
+
 /** Layers compute in float32, whatever their arrays are stored in. */
-function asFloat32(weight: StoredWeight): Uint8Array {
-  if (weight.dataType === 'float32') return weight.read()
+function asFloat32(weight: StoredWeight, into?: Uint8Array): Uint8Array {
+  if (weight.dataType === 'float32') return weight.read(into)
   const stored = new Tensor(weight.dataType, weight.dims, weight.read())
   return Tensor.float32(weight.dims, stored.toNumbers()).bytes
 }

@@ -7,8 +7,8 @@ export interface StoredWeight {
   readonly name: string
   readonly dataType: DataType
   readonly dims: readonly number[]
-  /** Row-major, little-endian. Called when the contents are first needed. */
-  read(): Uint8Array
+  /** Row-major, little-endian. Called when the contents are first needed; `into` is memory that may hold them. */
+  read(into?: Uint8Array): Uint8Array
   /** Says to the file's own writer where it lies. */
   readonly locator: unknown
 }
