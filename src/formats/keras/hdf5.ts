@@ -75,6 +75,7 @@ export class Hdf5File {
 
   /** Opens `bytes` until `close`; arrays can be read after that too. */
   static async open(bytes: Uint8Array): Promise<Hdf5File> {
+    checkHeaps(bytes)
     const { h5, module } = await loaded()
     const file = new Hdf5File(h5, module, bytes)
     file.#guarded(() => {
@@ -339,6 +340,33 @@ export class Hdf5File {
     } finally {
       wasm.Memory.prototype.grow = grow
       module.deactivate_throwing_error_handler()
+    }
+  }
+}
+
+/** "GCOL", as a little-endian number. */
+const heapSignature = 0x4c4f4347
+
+/**
+ * Throws a UserError if the objects in a heap of texts do not lie in it one behind the other: the library, whose sizes
+ * have 32 bits here, would walk some of them without end.
+ * Source: HDF5 file format specification 3.0, section III.E.
+ */
+function checkHeaps(bytes: Uint8Array): void {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  const sizeAt = (at: number) => Number(view.getBigUint64(at, true))
+  // Heaps begin at multiples of 8 bytes and with version 1 and three zeros.
+  for (let start = bytes.indexOf(0x47); start >= 0; start = bytes.indexOf(0x47, start + 1)) {
+    if (start % 8 !== 0 || start + 16 > bytes.length) continue
+    if (view.getUint32(start, true) !== heapSignature || view.getUint32(start + 4, true) !== 1) continue
+    const end = start + sizeAt(start + 8)
+    if (end > bytes.length) throw damaged('a heap of texts does not lie inside it')
+    for (let at = start + 16; at + 16 <= end; ) {
+      const isFree = view.getUint16(at, true) === 0
+      const size = sizeAt(at + 8)
+      const next = at + (isFree ? size : 16 + Math.ceil(size / 8) * 8)
+      if (next <= at || next > end) throw damaged('a text does not lie in its heap')
+      at = next
     }
   }
 }

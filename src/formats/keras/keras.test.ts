@@ -120,6 +120,15 @@ describe('refuses in one line, with the way out,', () => {
     await refused(bomb, /more than a model file unpacks to/)
   })
 
+  it('a heap of texts that would be walked without end', () => {
+    // Sizes have 64 bits in the file and 32 in the library: this one is 0 there.
+    const bytes = recorded['keras3-overlap.h5']!.slice()
+    const heap = Buffer.from(bytes.buffer).indexOf('GCOL')
+    expect(heap).toBeGreaterThan(0)
+    new DataView(bytes.buffer).setBigUint64(heap + 16 + 8, 19n << 32n, true)
+    return refused(bytes, /a text does not lie in its heap/)
+  })
+
   it('configurations that nest without end', () =>
     refused(
       zipSync(
