@@ -1,11 +1,10 @@
 /**
  * Whole steps of training (forward, backward, SGD with momentum and weight decay, BatchNormalization by the batch), batch
- * 64, in varshift and in its peers, each in a process of its own. They take turns, a few steps each; medians are printed.
+ * 64, in varshift and in its peer, each in a process of its own. They take turns, a few steps each; medians are printed.
  *
- *   npm run bench:train -- [NETWORK...] [--rounds 7] [--threads 2] [--python python3] [--peers DIR]
+ *   npm run bench:train -- [NETWORK...] [--rounds 7] [--threads 2] [--python python3]
  *
- * `--python` has PyTorch. A folder given by `--peers` is where `npm install @tensorflow/tfjs @tensorflow/tfjs-backend-wasm
- * @jax-js/jax` was run. What is not there is skipped with a line.
+ * `--python` has PyTorch; where it is not there, that is skipped with a line.
  */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
@@ -41,7 +40,6 @@ const { values, positionals } = parseArgs({
     rounds: { type: 'string', default: '7' },
     threads: { type: 'string', default: '2' },
     python: { type: 'string', default: 'python3' },
-    peers: { type: 'string' },
   },
 })
 const batch = 64
