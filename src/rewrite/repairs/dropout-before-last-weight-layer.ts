@@ -1,10 +1,9 @@
-import type { Edit } from '../../ir/edit.ts'
 import { UserError } from '../../ir/errors.ts'
-import { keyOf, labelOf, type Model, type Node } from '../../ir/model.ts'
+import { labelOf, type Model, type Node } from '../../ir/model.ts'
 import { type Uses, usesOf } from '../../ir/uses.ts'
 import { opOf } from '../../ops/index.ts'
 import { defineRepair } from './define-repair.ts'
-import { exposed, largestRatio, noiseNode, replaceNoise, trainingOf } from './noise-nodes.ts'
+import { moveDropout } from './noise-nodes.ts'
 
 /**
  * Takes away every noise that reaches a BatchNormalization and puts one Dropout into each residual branch: behind its
@@ -20,27 +19,14 @@ export const dropoutBeforeLastWeightLayer = defineRepair({
   preserves: 'inference',
   needs: 'training',
   parameter: 'ratio',
-  plan(context) {
-    const { model, choices } = context
-    const taken = exposed(context)
-    const [first] = taken
-    if (!first) return []
-    const heads = headsOfBranches(model)
-    if (heads.length === 0)
+  plan: (context) =>
+    moveDropout(context, () => {
+      const heads = headsOfBranches(context.model)
+      if (heads.length > 0) return heads
       throw new UserError(
         'the model has no residual branch with a norm (a split that an Add joins again); use --repair move-dropout-after-last-norm',
       )
-    const ratio = choices.parameter ?? largestRatio(taken)
-    const training = trainingOf(first, model)
-    return [
-      ...taken.map((noise): Edit => replaceNoise(context, noise, undefined)),
-      ...heads.map((head): Edit => {
-        const label = `dropout_before_${labelOf(head)}`
-        const noise = noiseNode(model, 'dropout', ratio, { training, label })
-        return { kind: 'insert-noise', node: keyOf(head), inputIndex: 0, noise }
-      }),
-    ]
-  },
+    }),
 })
 
 /** The last weight layer of every residual branch that has a norm. Throws a UserError for a branch that ends in one. */

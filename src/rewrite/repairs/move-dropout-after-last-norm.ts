@@ -1,10 +1,9 @@
-import type { Edit } from '../../ir/edit.ts'
 import { UserError } from '../../ir/errors.ts'
-import { keyOf, labelOf, type Model, type Node } from '../../ir/model.ts'
+import { labelOf, type Model, type Node } from '../../ir/model.ts'
 import { usesOf } from '../../ir/uses.ts'
 import { opOf } from '../../ops/index.ts'
 import { defineRepair } from './define-repair.ts'
-import { exposed, largestRatio, noiseNode, replaceNoise, trainingOf } from './noise-nodes.ts'
+import { moveDropout } from './noise-nodes.ts'
 
 /**
  * Takes away every noise that reaches a BatchNormalization and puts one Dropout behind the last: in front of the last
@@ -19,26 +18,15 @@ export const moveDropoutAfterLastNorm = defineRepair({
   preserves: 'inference',
   needs: 'training',
   parameter: 'ratio',
-  plan(context) {
-    const { model, choices } = context
-    const taken = exposed(context)
-    const [first] = taken
-    if (!first) return []
-    const heads = headsOf(
-      context.facts.norms.map(({ node }) => node),
-      model,
-    )
-    const ratio = choices.parameter ?? largestRatio(taken)
-    const training = trainingOf(first, model)
-    return [
-      ...taken.map((noise): Edit => replaceNoise(context, noise, undefined)),
-      ...heads.map((head): Edit => {
-        const at = choices.position === 'before-global-pool' ? poolBefore(head, model) : head
-        const noise = noiseNode(model, 'dropout', ratio, { training, label: `dropout_before_${labelOf(at)}` })
-        return { kind: 'insert-noise', node: keyOf(at), inputIndex: 0, noise }
-      }),
-    ]
-  },
+  plan: (context) =>
+    moveDropout(context, () => {
+      const { model, choices, facts } = context
+      const heads = headsOf(
+        facts.norms.map(({ node }) => node),
+        model,
+      )
+      return choices.position === 'before-global-pool' ? heads.map((head) => poolBefore(head, model)) : heads
+    }),
 })
 
 /** The last weight layer of every output: the nearest upstream of it. Behind it there must be no norm. */

@@ -1,7 +1,7 @@
 import type { Noise } from '../../analysis/facts.ts'
-import type { NoiseNode, ReplaceNoise } from '../../ir/edit.ts'
+import type { Edit, NoiseNode, ReplaceNoise } from '../../ir/edit.ts'
 import { UserError } from '../../ir/errors.ts'
-import { keyOf, type Model, opsetOf } from '../../ir/model.ts'
+import { keyOf, labelOf, type Model, type Node, opsetOf } from '../../ir/model.ts'
 import { usesOf } from '../../ir/uses.ts'
 import { noiseCall, noiseFunction } from '../../ops/noise-call.ts'
 import { noiseUnit } from '../../ops/noises/index.ts'
@@ -81,4 +81,27 @@ export function replaceNoise(
     output: noise.output,
     by,
   }
+}
+
+/**
+ * Edits that take away every noise that reaches a norm and put one Dropout in front of each of the nodes that `places`
+ * finds. Its ratio is the largest of those taken away unless one is chosen, and it acts when they did. None if no noise
+ * reaches a norm.
+ */
+export function moveDropout(context: RepairContext, places: () => readonly Node[]): Edit[] {
+  const { model, choices } = context
+  const taken = exposed(context)
+  const [first] = taken
+  if (!first) return []
+  const at = places()
+  const ratio = choices.parameter ?? largestRatio(taken)
+  const training = trainingOf(first, model)
+  return [
+    ...taken.map((noise): Edit => replaceNoise(context, noise, undefined)),
+    ...at.map((node): Edit => {
+      const label = `dropout_before_${labelOf(node)}`
+      const noise = noiseNode(model, 'dropout', ratio, { training, label })
+      return { kind: 'insert-noise', node: keyOf(node), inputIndex: 0, noise }
+    }),
+  ]
 }

@@ -1,0 +1,89 @@
+import type { Budget } from '../../result/study.ts'
+import {
+  type ClassifierCell,
+  type ClassifierOutcome,
+  classifierGrid,
+  outcomesOf,
+  runClassifier,
+} from '../classifier.ts'
+import { defineStudy, type Study } from '../define-study.ts'
+import { meanOf, meanText } from '../statistics.ts'
+import { distinct, method, noiseOf, source } from './common.ts'
+import { families } from './published.ts'
+
+interface ErrorTable {
+  readonly id: string
+  readonly claim: string
+  /** The table of the paper. */
+  readonly table: string
+  readonly minutes: Readonly<Record<Budget, number>>
+  /** Kind and placement of the noise, name and values of its parameter, 0 (none) first. */
+  readonly noise: string
+  readonly placement: string
+  readonly parameter: string
+  readonly values: readonly number[]
+  /** Test error in percent by family, for each of `values`. */
+  readonly published: Readonly<Record<(typeof families)[number], readonly number[]>>
+}
+
+/** A table of test errors by family and strength of one kind of noise in one place. */
+export function defineErrorTable(table: ErrorTable): Study {
+  const { id, claim, minutes, noise, placement, parameter, values, published } = table
+  return defineStudy<ClassifierCell, ClassifierOutcome>({
+    id,
+    version: 1,
+    claim,
+    source: `${source}, ${table.table}`,
+    method,
+    needsData: true,
+    minutes,
+    grid: (budget) =>
+      distinct(
+        classifierGrid(
+          budget,
+          (budget === 'smoke' ? [0, 0.3] : values).map((value) => noiseOf(noise, value, placement)),
+        ),
+      ),
+    run: runClassifier,
+    summarise(cells) {
+      const at = (family: string, value: number) =>
+        outcomesOf(cells, { family, ...noiseOf(noise, value, placement) })
+      const rows = families.flatMap((family) =>
+        values.flatMap((value, i) => {
+          const found = at(family, value)
+          return found.length === 0 ? [] : [{ family, value, found, published: published[family][i]! }]
+        }),
+      )
+      const errors = (family: string, wanted: (value: number) => boolean) =>
+        rows
+          .filter((row) => row.family === family && wanted(row.value))
+          .map(({ found }) => meanOf(found.map(({ errorPercent }) => errorPercent)))
+      return {
+        tables: [
+          {
+            title: 'Test error',
+            columns: ['family', parameter, 'error %', 'published %', 'mean shift ratio', 'seeds'],
+            rows: rows.map(({ family, value, found, published }) => [
+              family,
+              value,
+              meanText(found.map(({ errorPercent }) => errorPercent)),
+              published,
+              meanText(found.map(({ meanRatio }) => meanRatio)),
+              found.length,
+            ]),
+          },
+        ],
+        figures: [],
+        conclusions: families.flatMap((family) => {
+          const [none] = errors(family, (value) => value === 0)
+          const others = errors(family, (value) => value > 0)
+          if (none === undefined || others.length === 0) return []
+          const change = Math.min(...others) - none
+          return [
+            `${family}: the best ${parameter} changes the error by ${change >= 0 ? '+' : '−'}${Math.abs(change).toFixed(2)} points against none.`,
+          ]
+        }),
+      }
+    },
+  })
+}
