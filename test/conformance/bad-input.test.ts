@@ -1004,12 +1004,14 @@ describe('files that were made to exhaust time or memory', () => {
          return Number(/VmHWM:\\s*(\\d+) kB/.exec(status)?.[1] ?? process.resourceUsage().maxRSS) / 1024
        }
        const before = peak()
-       const start = performance.now()
+       const start = process.cpuUsage()
        const message = await openModel(large, nodeFiles).then(
          () => 'read',
          (error) => error.name + ' ' + error.message,
        )
-       const seconds = (performance.now() - start) / 1000
+       // Of the processor: time on the clock tells what else the machine was at.
+       const { user, system } = process.cpuUsage(start)
+       const seconds = (user + system) / 1e6
        console.log(JSON.stringify({ message, seconds, megabytes: peak() - before }))`,
     )
     await build({
