@@ -5,6 +5,7 @@ import { UserError } from '../ir/errors.ts'
 import { measure as measureModel } from '../measure/measure.ts'
 import type { Files } from '../platform/files.ts'
 import type { RepairInfo, Result } from '../result/result.ts'
+import type { Repair } from '../rewrite/repairs/define-repair.ts'
 import { distill } from '../rewrite/repairs/distill.ts'
 import { repairCalled } from '../rewrite/repairs/index.ts'
 import { recalibrate } from '../rewrite/repairs/recalibrate.ts'
@@ -75,6 +76,7 @@ export async function fix(file: ModelFile, options: FixOptions, files: Files): P
       },
       ...nothing,
     }
+  if (chosen.needs === 'nothing') return fixModes(file, chosen, options)
   const noises = restructures ? { noises: noiseChangesOf(facts, restructuring) } : {}
   if (options.training) return fixTrained(file, chosen, restructuring, options.training, options, files)
   if (restructures && options.data === undefined) {
@@ -141,6 +143,25 @@ export async function fix(file: ModelFile, options: FixOptions, files: Files): P
     statistics: statisticsOf(model, edits),
   }
   return kept ? { result, ...written(file, [...restructuring, ...edits]) } : { result, ...nothing }
+}
+
+/** A repair of the switches between modes: the file alone settles it, and no figure of either mode changes. */
+function fixModes(file: ModelFile, chosen: Repair, options: FixOptions): Fixed {
+  const { model } = file
+  const facts = factsOf(model)
+  const edits = chosen.plan({ model, facts, statistics: new Map(), choices: {} })
+  const base: Result = { ...check(file, options), command: 'fix' }
+  if (edits.length === 0) {
+    const reason = 'the file runs in eval mode already'
+    return { result: { ...base, repair: outcome(chosen, 'nothing-to-repair', reason) }, ...nothing }
+  }
+  const edited = new Set(edits.flatMap((edit) => ('node' in edit ? [edit.node] : [])))
+  const norms = facts.norms.filter(({ key }) => edited.has(key)).length
+  const noises = edits.length - norms
+  const reason = `set to eval mode: batch normalizations ${norms}, noises ${noises}`
+  const removed = noiseChangesOf(facts, edits)
+  const repair = { ...outcome(chosen, 'kept', reason), ...(removed.length > 0 ? { noises: removed } : {}) }
+  return { result: { ...base, repair }, ...written(file, edits) }
 }
 
 /** The repair from statistics that `measure` found elsewhere; nothing can be measured here. */

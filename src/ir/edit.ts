@@ -1,5 +1,6 @@
 import { namesIn } from './builder.ts'
 import { UserError } from './errors.ts'
+import { modeChanges, type SetEvalMode, withMode } from './mode-edit.ts'
 import { type Graph, isOnnxDomain, keyOf, type Model, type Node } from './model.ts'
 import { type NoiseEdit, noiseChanges, withFunctions } from './noise-edit.ts'
 import { elementCount, hasNumbers, Tensor } from './tensor.ts'
@@ -8,8 +9,9 @@ import { usesOf, valuesReadBy } from './uses.ts'
 /**
  * One change to a model. `ir` applies it to the Model, a format applies it to its own container.
  */
-export type Edit = SetRunningStatistics | SetTensor | NoiseEdit
+export type Edit = SetRunningStatistics | SetTensor | SetEvalMode | NoiseEdit
 
+export type { SetEvalMode } from './mode-edit.ts'
 export type { InsertNoise, NoiseEdit, NoiseNode, ReplaceNoise } from './noise-edit.ts'
 
 export interface SetRunningStatistics {
@@ -52,6 +54,10 @@ export interface TensorChange {
 export const noiseEdits = (edits: readonly Edit[]): NoiseEdit[] =>
   edits.filter((edit) => edit.kind === 'replace-noise' || edit.kind === 'insert-noise')
 
+/** The edits that set a node to eval mode. */
+export const modeEdits = (edits: readonly Edit[]): SetEvalMode[] =>
+  edits.filter((edit) => edit.kind === 'set-eval-mode')
+
 /** The model with the edits applied; the model given is left as it was. */
 export function applyEdits(model: Model, edits: readonly Edit[]): Model {
   if (edits.length === 0) return model
@@ -65,6 +71,8 @@ export function applyEdits(model: Model, edits: readonly Edit[]): Model {
   const noise = noiseChanges(model, noiseEdits(edits))
   for (const [name, tensor] of noise.initializers) add(name, tensor)
   const renamed = new Map([...noise.renamed].map(([key, names]) => [key, new Map(names)]))
+  const modes = modeChanges(model, modeEdits(edits))
+  if (modes.off) add(...modes.off)
   const constants = new Map<string, Tensor>()
   for (const { value, tensor, split } of tensorChanges(model.graph, edits)) {
     if (split) {
@@ -74,7 +82,9 @@ export function applyEdits(model: Model, edits: readonly Edit[]): Model {
     } else if (initializers.has(value)) initializers.set(value, tensor)
     else constants.set(value, tensor)
   }
-  const changed = (node: Node): Node => {
+  const changed = (original: Node): Node => {
+    const mode = modes.nodes.get(keyOf(original))
+    const node = mode ? withMode(original, mode) : original
     const names = renamed.get(keyOf(node))
     if (names) return { ...node, inputs: node.inputs.map((input, i) => names.get(i) ?? input) }
     const tensor = constants.get(keyOf(node))

@@ -11,7 +11,7 @@ export const trainModeInFile = defineRule({
   why: 'What such a file gives for a sample depends on the other samples of its batch, or on chance. A runtime runs it without complaint; accuracy is lower than in training tools, changes with the batch size, and a batch of one sample gives constants.',
   ignoreWhen:
     'The file was exported in train mode on purpose: so that its Dropouts survive for `varshift check`, `measure` and `fix`, for training on a device, or for Monte Carlo dropout. Active noise alone is reported as a note, since every file that keeps its Dropouts has it.',
-  fix: 'For deployment export again in eval mode: in PyTorch `model.eval()` and `torch.onnx.export(..., training=TrainingMode.EVAL)`. Keep this file to check and repair; a repair leaves the mode as it is.',
+  fix: 'For deployment export again in eval mode: in PyTorch `model.eval()` and `torch.onnx.export(..., training=TrainingMode.EVAL)`. Or have `varshift fix FILE --repair eval-mode -o FIXED` set the switches in this file, and keep it to measure: the other repairs leave the mode as it is.',
   source:
     'ONNX operators BatchNormalization (training_mode, since opset 14) and Dropout (training_mode, since opset 12).',
   examples: {

@@ -19,6 +19,7 @@ import { Tensor } from '../../src/ir/tensor.ts'
 import { parseModel } from '../../src/ir/text.ts'
 import { nodeFiles } from '../../src/platform/node.ts'
 import { type Mode, toMode } from '../../src/rewrite/modes/mode.ts'
+import { evalMode } from '../../src/rewrite/repairs/eval-mode.ts'
 import { gaussian } from '../../src/rewrite/repairs/gaussian.ts'
 import { momentPreserving } from '../../src/rewrite/repairs/moment-preserving.ts'
 import { moveDropoutAfterLastNorm } from '../../src/rewrite/repairs/move-dropout-after-last-norm.ts'
@@ -85,7 +86,7 @@ const dataFields: readonly number[] = [4, 5, 7, 9, 10, 11, 13, 14]
 
 /**
  * What differs between two files, in terms of what edits may do: a tensor has other contents, an input of a node is
- * another, something was added to the graph. Throws if any other byte differs, lengths of enclosing messages apart.
+ * another, a node lost an output or has another training_mode, something was added to the graph. Throws if any other byte differs, lengths of enclosing messages apart.
  */
 function differencesOf(source: Uint8Array, written: Uint8Array): string[] {
   const found: string[] = []
@@ -109,6 +110,9 @@ function differencesOf(source: Uint8Array, written: Uint8Array): string[] {
       if (kind === 'tensor' && dataFields.includes(field.number)) continue
       skipContents()
       const [now] = old
+      const isSwitch = (part: Field) =>
+        part.number === schema.node.attribute &&
+        nameIn(source, part, schema.attribute.name) === 'training_mode'
       const isNew = (name: number) =>
         now?.number !== field.number || nameIn(source, now, name) !== nameIn(written, field, name)
       if (now && record(source, now).equals(record(written, field))) old.shift()
@@ -118,6 +122,15 @@ function differencesOf(source: Uint8Array, written: Uint8Array): string[] {
         found.push(`added input ${nameIn(written, field, schema.valueInfo.name)}`)
       else if (kind === 'node' && field.number === schema.node.input && now?.number === field.number) {
         found.push(`input ${text(source, now)} is ${text(written, field)}`)
+        old.shift()
+      } else if (kind === 'node' && now?.number === schema.node.output) {
+        while (old[0]?.number === schema.node.output)
+          found.push(`output ${text(source, old.shift()!)} is gone`)
+        compare([...old], b.slice(b.indexOf(field)), kind)
+        return
+      } else if (kind === 'node' && now?.number === field.number && isSwitch(now)) {
+        expect(nameIn(written, field, schema.attribute.name)).toBe('training_mode')
+        found.push('attribute training_mode')
         old.shift()
       } else {
         const inner = kindOf(kind, field.number)
@@ -201,6 +214,37 @@ async function expectNoiseRepairs(file: ModelFile, others: readonly Edit[]): Pro
 }
 let repaired = 0
 
+/** The file set to eval mode runs as the model in eval mode does, and nothing else of it changes. */
+async function expectEvalMode(file: ModelFile): Promise<void> {
+  const { model } = file
+  const facts = factsOf(model)
+  const edits = evalMode.plan({ model, facts, statistics: new Map(), choices: {} })
+  if (edits.length === 0) return
+  const written = await expectRoundTrip(file, edits)
+  const again = await readAgain(written, file)
+  const { norms, noises } = factsOf(again.model)
+  expect(norms.filter(({ batchStatistics }) => batchStatistics)).toEqual([])
+  expect(noises.filter(({ active }) => active === 'always')).toEqual([])
+  expect(
+    evalMode.plan({ ...again, facts: factsOf(again.model), statistics: new Map(), choices: {} }),
+  ).toEqual([])
+  if (edits.every(({ kind }) => kind === 'set-eval-mode')) {
+    expect(noises.map(({ label }) => label)).toEqual(facts.noises.map(({ label }) => label))
+    for (const line of differencesOf(file.bytes, written))
+      expect(line).toMatch(
+        /^(attribute training_mode|output .* is gone|input .* is training_mode__off|added tensor training_mode__off)$/,
+      )
+  }
+  const runs = (bytes: Uint8Array) =>
+    createSession(bytes).then(
+      (session) => session.release().then(() => true),
+      () => false,
+    )
+  if (await runs(file.bytes)) expect(await runs(written)).toBe(true)
+  switched++
+}
+let switched = 0
+
 describe('recorded files', () => {
   const root = fileURLToPath(new URL('../oracle/', import.meta.url))
   const paths = readdirSync(root, { recursive: true, encoding: 'utf8' })
@@ -210,7 +254,10 @@ describe('recorded files', () => {
 
   test('there are some', () => expect(paths.length).toBeGreaterThan(60))
 
-  afterAll(() => expect(repaired).toBeGreaterThan(20))
+  afterAll(() => {
+    expect(repaired).toBeGreaterThan(20)
+    expect(switched).toBeGreaterThan(20)
+  })
 
   for (const path of paths)
     test(relative(root, path), async () => {
@@ -238,6 +285,7 @@ describe('recorded files', () => {
       expect(own.length).toBeGreaterThan(0)
       await expectRoundTrip(file, own)
       await expectNoiseRepairs(file, own)
+      await expectEvalMode(file)
     })
 })
 

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest'
+import { factsOf } from '../../src/analysis/index.ts'
 import { dataFor } from '../../src/commands/data.ts'
 import { recalibrated } from '../../src/commands/recalibrated.ts'
 import { concat, encodeModel } from '../../src/formats/onnx/index.ts'
@@ -6,6 +7,7 @@ import { openModel, readModelBytes } from '../../src/formats/open-model.ts'
 import { measure } from '../../src/measure/measure.ts'
 import { nodeFiles } from '../../src/platform/node.ts'
 import { toMode } from '../../src/rewrite/modes/mode.ts'
+import { evalMode } from '../../src/rewrite/repairs/eval-mode.ts'
 import { createSession } from '../../src/runtime/session.ts'
 import { expectedOf, largestRelativeError, pathOf, type RecordedNorm, recordedNetworks } from './oracle.ts'
 
@@ -86,6 +88,21 @@ describe.each(recordedNetworks)('%s, against PyTorch', (name) => {
     for await (const batch of data.batches.batches({ limit: recorded.logitsAfter.length })) {
       const [logits] = [...(await session.run(batch.inputs)).values()]
       const expected = recorded.logitsAfter.flat()
+      expect(logits!.toNumbers().length).toBe(expected.length)
+      const error = largestRelativeError(logits!.toNumbers(), expected, largest(expected.map(Math.abs)))
+      expect(error).toBeLessThan(tolerance)
+    }
+    await session.release()
+  })
+
+  test('the file set to eval mode computes what the network computes in eval mode, as it stands', async () => {
+    const { file, data } = await open()
+    const facts = factsOf(file.model)
+    const edits = evalMode.plan({ model: file.model, facts, statistics: new Map(), choices: {} })
+    const session = await createSession(concat(file.write(edits)))
+    for await (const batch of data.batches.batches({ limit: recorded.logitsBefore.length })) {
+      const [logits] = [...(await session.run(batch.inputs)).values()]
+      const expected = recorded.logitsBefore.flat()
       expect(logits!.toNumbers().length).toBe(expected.length)
       const error = largestRelativeError(logits!.toNumbers(), expected, largest(expected.map(Math.abs)))
       expect(error).toBeLessThan(tolerance)

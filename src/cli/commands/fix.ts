@@ -17,7 +17,7 @@ export const fixCommand = defineCommand({
   summary:
     'Repair a model: re-estimate the statistics of its batch normalizations, or replace or move its noise.',
   about:
-    'Writes a new file; everything but what the repair names stays byte for byte. The repair is kept only if the measured gap shrinks and accuracy, where there are labels, does not fall; otherwise nothing is written and the exit code is 1. If nothing shifts, nothing is written either, and the exit code is 0. 64 to 256 samples like the training data, without labels, are enough for most networks. Repairs: recalibrate (default with data) re-estimates the running statistics with the noise off; distill (default without data) does so on inputs that it distils from the model itself, and refuses where they cannot be trusted; move-dropout-after-last-norm, dropout-before-last-weight-layer, uout, gaussian and moment-preserving change the noise itself, for which the model then wants training: with data they re-estimate the statistics too, without data they only write the changed network. With --finetune or --retrain and labelled data the repaired model is also trained (AdamW, cosine) before its statistics are re-estimated, and judged on samples held out. auto tries them in order of cost (nothing, recalibrate or distill, then uout and move-dropout-after-last-norm with training) and keeps the first that closes the gap.',
+    'Writes a new file; everything but what the repair names stays byte for byte. The repair is kept only if the measured gap shrinks and accuracy, where there are labels, does not fall; otherwise nothing is written and the exit code is 1. If nothing shifts, nothing is written either, and the exit code is 0. 64 to 256 samples like the training data, without labels, are enough for most networks. Repairs: recalibrate (default with data) re-estimates the running statistics with the noise off; distill (default without data) does so on inputs that it distils from the model itself, and refuses where they cannot be trusted; eval-mode clears training_mode and switches noise off that is always on, and leaves all numbers; move-dropout-after-last-norm, dropout-before-last-weight-layer, uout, gaussian and moment-preserving change the noise itself, for which the model then wants training: with data they re-estimate the statistics too, without data they only write the changed network. With --finetune or --retrain and labelled data the repaired model is also trained (AdamW, cosine) before its statistics are re-estimated, and judged on samples held out. auto tries them in order of cost (nothing, recalibrate or distill, then uout and move-dropout-after-last-norm with training) and keeps the first that closes the gap.',
   usage: '<model> [--data <spec>] -o <file>',
   takes: { what: 'one model file', least: 1, most: 1 },
   settings: [
@@ -59,6 +59,10 @@ export const fixCommand = defineCommand({
     ['varshift fix model.onnx --data images.npz --samples 256 --dry-run', 'what it would do'],
     ['varshift fix model.onnx -o fixed.onnx', 'without any data, for convolutional networks'],
     ['varshift fix model.onnx --from shift.json -o fixed.onnx', 'with moments measured elsewhere'],
+    [
+      'varshift fix trained.onnx --repair eval-mode -o model.onnx',
+      'a file that runs as it is meant to in use',
+    ],
     ['varshift fix model.onnx --repair uout --beta 0.1 -o mild.onnx', 'milder noise, to train on with'],
     [
       'varshift fix model.onnx --repair auto --data train.npz --budget 5 -o fixed.onnx',

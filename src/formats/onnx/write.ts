@@ -1,5 +1,6 @@
-import { type Edit, initializersAreInputs, noiseEdits, tensorChanges } from '../../ir/edit.ts'
+import { type Edit, initializersAreInputs, modeEdits, noiseEdits, tensorChanges } from '../../ir/edit.ts'
 import { UserError } from '../../ir/errors.ts'
+import { type ModeChange, modeChanges } from '../../ir/mode-edit.ts'
 import {
   type Attribute,
   type Graph,
@@ -16,7 +17,7 @@ import { dataTypes, type Tensor } from '../../ir/tensor.ts'
 import type { Locations } from './read.ts'
 import * as schema from './schema.ts'
 import { replaceContents, writeTensor } from './tensor.ts'
-import { concat, type Field, fieldsOf, MessageWriter, type Replacement, splice } from './wire.ts'
+import { concat, type Field, fieldsOf, MessageWriter, type Replacement, splice, text } from './wire.ts'
 
 /**
  * The file `bytes` with `edits` applied, as chunks: only the records that an edit names are written anew, every other
@@ -57,6 +58,8 @@ export function applyToFile(
   }
   const noise = noiseChanges(model, noiseEdits(edits))
   for (const [name, tensor] of noise.initializers) addInitializer(name, tensor)
+  const modes = modeChanges(model, modeEdits(edits))
+  if (modes.off) addInitializer(...modes.off)
   const renames = new Map([...noise.renamed].map(([key, names]) => [key, new Map(names)]))
   for (const { value, tensor, split } of tensorChanges(model.graph, edits)) {
     if (!split) {
@@ -75,12 +78,16 @@ export function applyToFile(
   for (const node of model.graph.nodes) {
     const key = keyOf(node)
     const [instead, before, names] = [noise.replaced.get(key), noise.before.get(key), renames.get(key)]
-    if (!instead && !before && !names) continue
+    const mode = modes.nodes.get(key)
+    if (!instead && !before && !names && !mode) continue
     const record = recordOf(node)
     const own = instead
       ? nodeRecords(instead)
-      : names
-        ? renameInputs(bytes, record, names)
+      : names || mode
+        ? changedNode(bytes, record, {
+            ...mode,
+            inputs: new Map([...(mode?.inputs ?? []), ...(names ?? [])]),
+          })
         : bytes.subarray(record.start, record.end)
     replace(record, concat([nodeRecords(before ?? []), own]))
   }
@@ -118,15 +125,37 @@ function graphOf(bytes: Uint8Array): Field {
   throw new UserError('the ONNX model has no graph; the file may be truncated')
 }
 
-function renameInputs(bytes: Uint8Array, field: Field, names: ReadonlyMap<number, string>): Uint8Array {
+/** The record of a node with some inputs, outputs and attributes changed, and every other byte of it as it was. */
+function changedNode(
+  bytes: Uint8Array,
+  field: Field,
+  { inputs, outputs = Number.POSITIVE_INFINITY, attributes = {} }: Partial<ModeChange>,
+): Uint8Array {
+  const s = schema.node
   const inner = new MessageWriter()
-  let index = 0
+  const left = new Map(Object.entries(attributes))
+  const put = (name: string, value: number) =>
+    inner.message(s.attribute, (out) => writeAttribute(out, name, { type: 'int', value }))
+  let [input, output] = [0, 0]
   for (const part of fieldsOf(bytes, field.valueStart, field.end)) {
-    const name = part.number === schema.node.input ? names.get(index++) : undefined
-    if (name === undefined) inner.raw(bytes.subarray(part.start, part.end))
-    else inner.string(schema.node.input, name)
+    const renamed = part.number === s.input ? inputs?.get(input++) : undefined
+    const attribute = part.number === s.attribute ? attributeName(bytes, part) : undefined
+    const value = attribute === undefined ? undefined : left.get(attribute)
+    if (part.number === s.output && output++ >= outputs) continue
+    if (renamed !== undefined) inner.string(s.input, renamed)
+    else if (value !== undefined) {
+      put(attribute!, value)
+      left.delete(attribute!)
+    } else inner.raw(bytes.subarray(part.start, part.end))
   }
+  for (const [name, value] of left) put(name, value)
   return concat(new MessageWriter().bytes(field.number, concat(inner.finish())).finish())
+}
+
+function attributeName(bytes: Uint8Array, field: Field): string | undefined {
+  for (const part of fieldsOf(bytes, field.valueStart, field.end))
+    if (part.number === schema.attribute.name) return text(bytes, part)
+  return undefined
 }
 
 /** A whole ONNX file for `model`. */

@@ -2,6 +2,7 @@ import { UserError } from '../../ir/errors.ts'
 import type { Repair } from './define-repair.ts'
 import { distill } from './distill.ts'
 import { dropoutBeforeLastWeightLayer } from './dropout-before-last-weight-layer.ts'
+import { evalMode } from './eval-mode.ts'
 import { gaussian } from './gaussian.ts'
 import { momentPreserving } from './moment-preserving.ts'
 import { moveDropoutAfterLastNorm } from './move-dropout-after-last-norm.ts'
@@ -12,6 +13,7 @@ import { uout } from './uout.ts'
 export const repairs: readonly Repair[] = [
   recalibrate,
   distill,
+  evalMode,
   moveDropoutAfterLastNorm,
   dropoutBeforeLastWeightLayer,
   uout,
