@@ -1,6 +1,7 @@
 import type { Edit } from '../ir/edit.ts'
 import type { Model } from '../ir/model.ts'
 import type { Files } from '../platform/files.ts'
+import type { Parts } from '../platform/parts.ts'
 
 /** A model together with the file that it came from. */
 export interface ModelFile {
@@ -8,8 +9,6 @@ export interface ModelFile {
   readonly sizeBytes: number
   /** Of the bytes, in hexadecimal; absent where the platform cannot tell. */
   readonly sha256?: string | undefined
-  /** The bytes of the file. */
-  readonly bytes: Uint8Array
   /** What the file means: one flat graph with ONNX semantics. */
   readonly model: Model
   /** What the model cannot carry of what the file says, each with its layer; absent where it carries all. */
@@ -47,10 +46,12 @@ export interface Format {
   readonly name: string
   /** What is done with its files, for the table of formats. */
   readonly support: Support
-  /** Whether the bytes look like this format; content decides, not the file's name. */
-  detect(bytes: Uint8Array): boolean
+  /** True if a file is read part by part where it lies, instead of being brought into memory first. */
+  readonly readsParts?: true
+  /** Whether the file, which begins with `head`, looks like this format; content decides, not the file's name. */
+  detect(head: Uint8Array, file: Parts): boolean
   /** Throws a UserError that says what is wrong where. */
-  read(bytes: Uint8Array, path: string, files: Files): Promise<ModelFile>
+  read(file: Parts, path: string, files: Files): Promise<ModelFile>
 }
 
 export const defineFormat = (format: Format): Format => format

@@ -1,5 +1,6 @@
 import { UserError } from '../ir/errors.ts'
 import type { Files } from '../platform/files.ts'
+import { memoryParts, type Parts } from '../platform/parts.ts'
 import { isZip, memberNames } from '../platform/zip.ts'
 import type { Format, ModelFile } from './define-format.ts'
 import { keras, kerasH5 } from './keras/index.ts'
@@ -14,11 +15,14 @@ const ascii = (bytes: Uint8Array, from: number, to: number) =>
   String.fromCharCode(...bytes.subarray(from, to))
 
 /** Whether a zip file has a member whose name fits. */
-const holds = (member: RegExp) => (bytes: Uint8Array) =>
-  isZip(bytes) && memberNames(bytes).some((name) => member.test(name))
+const holds = (member: RegExp) => (head: Uint8Array, file: Parts) =>
+  isZip(head) && memberNames(file).some((name) => member.test(name))
+
+/** The beginning of a file, from which most formats can be told. */
+const headBytes = 512
 
 /** What a file that is no model probably is, and what to do. */
-const lookalikes: readonly { test(bytes: Uint8Array): boolean; message: string }[] = [
+const lookalikes: readonly { test(head: Uint8Array, file: Parts): boolean; message: string }[] = [
   { test: (b) => b.length === 0, message: 'the file is empty; fetch or save it again' },
   {
     test: (b) => ascii(b, 0, 40).startsWith('version https://git-lfs'),
@@ -71,24 +75,39 @@ const lookalikes: readonly { test(bytes: Uint8Array): boolean; message: string }
 
 /** The model in the file at `path`. Throws a UserError that says what the file is instead, or where it is damaged. */
 export async function openModel(path: string, files: Files): Promise<ModelFile> {
-  if (!files.readWithHash) return readModelBytes(await files.read(path), path, files)
+  const file = files.parts(path)
+  const format = formatOf(file, path)
+  if (format.readsParts || !files.readWithHash) {
+    const sha256 = await files.hash?.(path)
+    return { ...(await readAs(format, file, path, files)), sha256 }
+  }
   const { bytes, sha256 } = await files.readWithHash(path)
-  return { ...(await readModelBytes(bytes, path, files)), sha256 }
+  return { ...(await readAs(format, memoryParts(bytes), path, files)), sha256 }
 }
 
 /** The same from bytes that are already in memory; `path` names them in messages and locates external data. */
 export async function readModelBytes(bytes: Uint8Array, path: string, files: Files): Promise<ModelFile> {
-  const format = formats.find(({ detect }) => detect(bytes))
-  const lookalike = !format || format === onnx ? lookalikes.find(({ test }) => test(bytes)) : undefined
+  const file = memoryParts(bytes)
+  return readAs(formatOf(file, path), file, path, files)
+}
+
+function formatOf(file: Parts, path: string): Format {
+  const head = file.read(0, Math.min(headBytes, file.sizeBytes))
+  const format = formats.find(({ detect }) => detect(head, file))
+  const lookalike = !format || format === onnx ? lookalikes.find(({ test }) => test(head, file)) : undefined
   if (lookalike) throw new UserError(`${path}: ${lookalike.message}`)
-  if (!format)
-    throw new UserError(
-      `${path}: not a model that varshift reads (${formats.map(({ name }) => name).join(', ')}); its first bytes are ${[...bytes.subarray(0, 4)].map((b) => b.toString(16).padStart(2, '0')).join(' ')}`,
-    )
+  if (format) return format
+  throw new UserError(
+    `${path}: not a model that varshift reads (${formats.map(({ name }) => name).join(', ')}); its first bytes are ${[...head.subarray(0, 4)].map((b) => b.toString(16).padStart(2, '0')).join(' ')}`,
+  )
+}
+
+async function readAs(format: Format, file: Parts, path: string, files: Files): Promise<ModelFile> {
   try {
-    return await format.read(bytes, path, files)
+    return await format.read(file, path, files)
   } catch (error) {
-    if (error instanceof UserError) throw new UserError(`${path}: ${error.message}`)
+    if (error instanceof UserError && !error.message.startsWith(path))
+      throw new UserError(`${path}: ${error.message}`)
     throw error
   }
 }

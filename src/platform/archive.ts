@@ -1,7 +1,8 @@
 import { deflateSync, Inflate } from 'fflate'
 import { UserError } from '../ir/errors.ts'
-import { maxFactor, memorySource } from './byte-source.ts'
+import { maxFactor, partsSource } from './byte-source.ts'
 import { crc32 } from './crc32.ts'
+import { allOf, memoryParts, type Parts, partOf } from './parts.ts'
 import { damaged, findExtra, readZipDirectory, signatures, viewOf, type ZipEntry } from './zip.ts'
 
 /**
@@ -14,25 +15,25 @@ const maxGrowth = 200
 const alignment = 64
 
 /**
- * A zip file in memory: its members by name, unpacked when asked for, and the same file with some of them replaced.
- * Nothing is ever written to where a name points.
+ * A zip file: its members by name, unpacked when asked for, and the same file with some of them replaced. Nothing is
+ * ever written to where a name points.
  */
 export class Archive {
   readonly entries: ReadonlyMap<string, ZipEntry>
-  readonly #bytes: Uint8Array
+  readonly #zip: Parts
   readonly #name: string
   #unpackedBytes = 0
 
-  private constructor(bytes: Uint8Array, name: string, entries: ReadonlyMap<string, ZipEntry>) {
-    this.#bytes = bytes
+  private constructor(zip: Parts, name: string, entries: ReadonlyMap<string, ZipEntry>) {
+    this.#zip = zip
     this.#name = name
     this.entries = entries
   }
 
   /** `name` stands for the file in messages. Throws a UserError if the archive is damaged or made to do harm. */
-  static async open(bytes: Uint8Array, name: string): Promise<Archive> {
+  static async open(zip: Parts, name: string): Promise<Archive> {
     const entries = new Map<string, ZipEntry>()
-    for (const entry of await readZipDirectory(memorySource(name, bytes))) {
+    for (const entry of await readZipDirectory(partsSource(name, zip))) {
       const parts = entry.name.split(/[\\/]/)
       if (parts.includes('..') || parts[0] === '' || /^[a-z]:/i.test(entry.name))
         throw new UserError(
@@ -41,16 +42,22 @@ export class Archive {
       if (entries.has(entry.name)) throw damaged(name, `it has two members called '${entry.name}'`)
       entries.set(entry.name, entry)
     }
-    return new Archive(bytes, name, entries)
+    return new Archive(zip, name, entries)
   }
 
-  /** The member's bytes, a view of the file where they are stored as they are. Throws a UserError if there is none. */
+  /** A member for reading parts of it, unpacked first where it is packed. Throws a UserError if there is none. */
+  parts(member: string): Parts {
+    const entry = this.#entry(member)
+    return entry.method === 0 ? this.#packed(entry) : memoryParts(this.read(member))
+  }
+
+  /** The member's bytes, a view of the file where that is possible. Throws a UserError if there is none. */
   read(member: string): Uint8Array {
     const entry = this.#entry(member)
-    const packed = this.#packed(entry)
+    const packed = allOf(this.#packed(entry))
     if (entry.method === 0) return packed
     this.#unpackedBytes += entry.sizeBytes
-    if (entry.sizeBytes > packed.length * maxFactor || this.#unpackedBytes > this.#bytes.length * maxGrowth)
+    if (entry.sizeBytes > packed.length * maxFactor || this.#unpackedBytes > this.#zip.sizeBytes * maxGrowth)
       throw this.#damaged(
         `its member '${member}' claims ${entry.sizeBytes} bytes in ${packed.length} packed ones, more than a model file unpacks to`,
       )
@@ -91,7 +98,7 @@ export class Archive {
    * and at the same place modulo 64 bytes. A replaced member stays stored or deflated as it was.
    */
   write(contents: ReadonlyMap<string, Uint8Array>): Uint8Array[] {
-    const bytes = this.#bytes
+    const bytes = allOf(this.#zip)
     const changed = new Map([...contents].map(([member, content]) => [this.#entry(member), content]))
     if (changed.size === 0) return [bytes]
     const all = [...this.entries.values()].sort((a, b) => a.offset - b.offset)
@@ -138,15 +145,15 @@ export class Archive {
   }
 
   #dataAt(entry: ZipEntry): number {
-    const header = viewOf(this.#bytes.subarray(entry.offset, entry.offset + 30))
+    const header = viewOf(this.#zip.read(entry.offset, 30))
     if (header.getUint32(0, true) !== signatures.local)
       throw this.#damaged(`its member '${entry.name}' does not begin where the directory says`)
     return entry.offset + 30 + header.getUint16(26, true) + header.getUint16(28, true)
   }
 
-  #packed(entry: ZipEntry): Uint8Array {
+  #packed(entry: ZipEntry): Parts {
     const at = this.#dataAt(entry)
-    if (at + entry.packedBytes > this.#bytes.length)
+    if (at + entry.packedBytes > this.#zip.sizeBytes)
       throw this.#damaged(`its member '${entry.name}' ends beyond the end of the file`)
     if (entry.method !== 0 && entry.method !== 8)
       throw new UserError(
@@ -156,7 +163,7 @@ export class Archive {
       throw this.#damaged(
         `its member '${entry.name}' is stored, but claims ${entry.sizeBytes} bytes in ${entry.packedBytes}`,
       )
-    return this.#bytes.subarray(at, at + entry.packedBytes)
+    return partOf(this.#zip, at, entry.packedBytes)
   }
 
   #damaged(reason: string): UserError {

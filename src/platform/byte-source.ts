@@ -2,6 +2,7 @@ import { Gunzip, Inflate } from 'fflate'
 import { UserError } from '../ir/errors.ts'
 import { crc32 } from './crc32.ts'
 import type { Files, RandomAccess } from './files.ts'
+import type { Parts } from './parts.ts'
 
 /** Bytes that can be read from the beginning as often as wanted: a file, a part of one, or what is packed in one. */
 export interface ByteSource {
@@ -55,13 +56,13 @@ export function partSource(
   })
 }
 
-/** Bytes in memory; ranged reads are views of them. */
-export const memorySource = (name: string, bytes: Uint8Array): ByteSource =>
-  randomSource(name, bytes.length, async () => ({
-    sizeBytes: bytes.length,
+/** Bytes that can be read without waiting. */
+export const partsSource = (name: string, parts: Parts): ByteSource =>
+  randomSource(name, parts.sizeBytes, async () => ({
+    sizeBytes: parts.sizeBytes,
     async read(at, count) {
-      if (at + count > bytes.length) throw cutShort(name, at + count, bytes.length)
-      return bytes.subarray(at, at + count)
+      if (at + count > parts.sizeBytes) throw cutShort(name, at + count, parts.sizeBytes)
+      return parts.read(at, count)
     },
     async close() {},
   }))

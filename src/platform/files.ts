@@ -1,3 +1,5 @@
+import type { Parts } from './parts.ts'
+
 /**
  * The door to files, so that the rooms above run in Node and in a browser alike. `node.ts` is the one for Node.
  * Every method throws a UserError that names the path where the user can help (no such file, no permission, disk
@@ -12,6 +14,10 @@ export interface Files {
   readRange(path: string, offset: number, length: number): Promise<Uint8Array>
   /** The same without waiting, for bytes that are fetched when first looked at; absent where impossible. */
   readRangeSync?(path: string, offset: number, length: number): Uint8Array
+  /** The file as it is now, for reading parts of it; reading throws a UserError once it has been changed. */
+  parts(path: string): Parts
+  /** SHA-256 of the file in hexadecimal; absent where impossible. */
+  hash?(path: string): Promise<string>
   /** A file held open for many ranged reads. */
   open(path: string): Promise<RandomAccess>
   /** What a folder holds, sorted by name (by UTF-16 code unit, the same everywhere). */

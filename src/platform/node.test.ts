@@ -15,6 +15,7 @@ import sharp from 'sharp'
 import { afterAll, expect, test } from 'vitest'
 import { UserError } from '../ir/errors.ts'
 import { nodeFiles as files } from './node.ts'
+import { allOf, partOf } from './parts.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'varshift-files-'))
 afterAll(() => rmSync(folder, { recursive: true }))
@@ -35,6 +36,26 @@ test('files are read whole and in ranges', async () => {
   await expect(file.read(-1, 2)).rejects.toThrow(RangeError)
   await file.close()
   expect(() => files.readRangeSync!(at('five'), 0, 6)).toThrow(/cut short/)
+})
+
+test('parts of a file are read where they lie, until it is changed', async () => {
+  writeFileSync(at('parts'), bytes)
+  const parts = files.parts(at('parts'))
+  expect(parts.sizeBytes).toBe(5)
+  expect(parts.read(1, 3)).toEqual(bytes.slice(1, 4))
+  const inner = partOf(parts, 1, 3)
+  expect(allOf(inner)).toEqual(bytes.slice(1, 4))
+  const target = new Uint8Array(2)
+  const open = inner.open()
+  open.fill(target, 1)
+  open.close()
+  expect(target).toEqual(bytes.slice(2, 4))
+  expect(() => parts.read(4, 2)).toThrow(/cut short/)
+  expect(await files.hash!(at('parts'))).toBe((await files.readWithHash!(at('parts'))).sha256)
+  writeFileSync(at('parts'), Uint8Array.of(1, 2, 3, 4, 5, 6))
+  expect(() => parts.read(0, 1)).toThrow(/was changed while it was in use; read it again/)
+  expect(() => files.parts(folder)).toThrow(/it is a folder/)
+  expect(() => files.parts(at('missing'))).toThrow(/no such file/)
 })
 
 test('what is not there, or not a file, is told plainly', async () => {

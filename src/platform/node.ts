@@ -1,9 +1,10 @@
 import { createHash, randomBytes } from 'node:crypto'
-import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs'
+import { closeSync, constants, fstatSync, openSync, readSync, type Stats, statSync } from 'node:fs'
 import * as fs from 'node:fs/promises'
 import * as nodePath from 'node:path'
 import { UserError } from '../ir/errors.ts'
 import type { DecodeOptions, FileInfo, Files, FolderEntry, Picture, RandomAccess } from './files.ts'
+import type { OpenParts, Parts } from './parts.ts'
 
 /** Files of the computer, through Node. Pictures are decoded by sharp, which is loaded when first needed. */
 export const nodeFiles: Files = {
@@ -27,6 +28,26 @@ export const nodeFiles: Files = {
     }
   },
 
+  async hash(path) {
+    const { handle, sizeBytes } = await openFile(path)
+    const hash = createHash('sha256')
+    try {
+      const piece = new Uint8Array(Math.min(sizeBytes, hashPieceBytes))
+      for (let at = 0; at < sizeBytes; ) {
+        const count = Math.min(piece.length, sizeBytes - at)
+        const { bytesRead } = await explain('read', path, handle.read(piece, 0, count, at))
+        if (bytesRead === 0) throw endsEarly(path, 0, sizeBytes, at)
+        hash.update(piece.subarray(0, bytesRead))
+        at += bytesRead
+      }
+      return hash.digest('hex')
+    } finally {
+      await handle.close()
+    }
+  },
+
+  parts: (path) => explainSync('read', path, () => fileParts(path)),
+
   async readRange(path, offset, length) {
     const file = await nodeFiles.open(path)
     try {
@@ -42,18 +63,7 @@ export const nodeFiles: Files = {
       try {
         checkRange(path, offset, length, fstatSync(descriptor).size)
         const bytes = new Uint8Array(length)
-        let done = 0
-        while (done < length) {
-          const count = readSync(
-            descriptor,
-            bytes,
-            done,
-            Math.min(length - done, maxReadBytes),
-            offset + done,
-          )
-          if (count === 0) throw endsEarly(path, offset, length, offset + done)
-          done += count
-        }
+        fillSync(descriptor, path, bytes, offset)
         return bytes
       } finally {
         closeSync(descriptor)
@@ -144,16 +154,68 @@ export const nodeFiles: Files = {
 }
 
 const maxReadBytes = 2 ** 30
+const hashPieceBytes = 2 ** 22
+
+function fillSync(descriptor: number, path: string, target: Uint8Array, offset: number): void {
+  for (let done = 0; done < target.length; ) {
+    const count = readSync(
+      descriptor,
+      target,
+      done,
+      Math.min(target.length - done, maxReadBytes),
+      offset + done,
+    )
+    if (count === 0) throw endsEarly(path, offset, target.length, offset + done)
+    done += count
+  }
+}
+
+function fileParts(path: string): Parts {
+  const first = statSync(path)
+  checkIsFile(path, first)
+  const open = (): OpenParts =>
+    explainSync('read', path, () => {
+      const descriptor = openSync(path, 'r')
+      const now = fstatSync(descriptor)
+      if (now.ino !== first.ino || now.size !== first.size || now.mtimeMs !== first.mtimeMs) {
+        closeSync(descriptor)
+        throw new UserError(`${path} was changed while it was in use; read it again`)
+      }
+      return {
+        fill: (target, offset) => explainSync('read', path, () => fillSync(descriptor, path, target, offset)),
+        close: () => closeSync(descriptor),
+      }
+    })
+  return {
+    sizeBytes: first.size,
+    open,
+    read(offset, length) {
+      checkRange(path, offset, length, first.size)
+      const file = open()
+      try {
+        const bytes = new Uint8Array(length)
+        file.fill(bytes, offset)
+        return bytes
+      } finally {
+        file.close()
+      }
+    },
+  }
+}
+
+function checkIsFile(path: string, info: Stats): void {
+  if (info.isDirectory()) throw new UserError(`cannot read ${path}: it is a folder, expected a file`)
+  if (!info.isFile())
+    throw new UserError(
+      `cannot read ${path}: it is a pipe or device, expected a file; save it to a file first`,
+    )
+}
 
 async function openFile(path: string): Promise<{ handle: fs.FileHandle; sizeBytes: number }> {
   const handle = await explain('read', path, fs.open(path, 'r'))
   try {
     const info = await handle.stat()
-    if (info.isDirectory()) throw new UserError(`cannot read ${path}: it is a folder, expected a file`)
-    if (!info.isFile())
-      throw new UserError(
-        `cannot read ${path}: it is a pipe or device, expected a file; save it to a file first`,
-      )
+    checkIsFile(path, info)
     return { handle, sizeBytes: info.size }
   } catch (error) {
     await handle.close()

@@ -1,5 +1,6 @@
 import { UserError } from '../ir/errors.ts'
 import type { Files } from './files.ts'
+import { memoryParts } from './parts.ts'
 
 /** The few browser interfaces used here; the project is typed for Node. */
 declare const createImageBitmap: (blob: Blob) => Promise<{ readonly width: number; readonly height: number }>
@@ -38,6 +39,7 @@ export function memoryFiles(contents: ReadonlyMap<string, Uint8Array>): Files {
     read: async (path) => get(path),
     readRange: async (path, offset, length) => range(path, offset, length),
     readRangeSync: range,
+    parts: (path) => memoryParts(get(path)),
     open: async (path) => ({
       sizeBytes: get(path).length,
       read: async (offset, length) => range(path, offset, length),

@@ -1,6 +1,7 @@
 import { UserError } from '../ir/errors.ts'
 import { type ByteSource, inflateSource, partSource } from './byte-source.ts'
 import type { RandomAccess } from './files.ts'
+import { allOf, type Parts } from './parts.ts'
 
 /** One member of a zip file. */
 export interface ZipEntry {
@@ -35,27 +36,37 @@ export const isZip = (bytes: Uint8Array): boolean =>
  * Names of members of a zip file, to tell what kind of file it is: those that the directory at its end lists, or, where
  * the file is cut short, those that can be found from its beginning. Never throws.
  */
-export function memberNames(bytes: Uint8Array): string[] {
+export function memberNames(zip: Parts): string[] {
+  const names = namesInDirectory(zip)
+  return names.length > 0 ? names : namesFromBeginning(allOf(zip))
+}
+
+function namesInDirectory(zip: Parts): string[] {
+  const names: string[] = []
+  const tailBytes = Math.min(zip.sizeBytes, 22 + 0xffff)
+  const tail = viewOf(zip.read(zip.sizeBytes - tailBytes, tailBytes))
+  let endAt = tailBytes - 22
+  while (endAt >= 0 && tail.getUint32(endAt, true) !== signatures.end) endAt--
+  if (endAt < 0) return names
+  // Records of the directory lie one behind the other; a zip64 directory does so too.
+  const start = tail.getUint32(endAt + 16, true)
+  const end = zip.sizeBytes - tailBytes + endAt
+  if (start >= end) return names
+  const bytes = zip.read(start, Math.min(end - start, maxDirectoryBytes))
+  const view = viewOf(bytes)
+  for (let at = 0; at + 46 <= bytes.length && view.getUint32(at, true) === signatures.directory; ) {
+    const length = view.getUint16(at + 28, true)
+    names.push(new TextDecoder().decode(bytes.subarray(at + 46, at + 46 + length)))
+    at += 46 + length + view.getUint16(at + 30, true) + view.getUint16(at + 32, true)
+  }
+  return names
+}
+
+function namesFromBeginning(bytes: Uint8Array): string[] {
   const view = viewOf(bytes)
   const names: string[] = []
   const nextP = (from: number) => bytes.indexOf(0x50, from)
   const nameAt = (at: number, length: number) => new TextDecoder().decode(bytes.subarray(at, at + length))
-  const last = Math.max(0, bytes.length - 22 - 0xffff)
-  for (let end = bytes.length - 22; end >= last; end--) {
-    if (view.getUint32(end, true) !== signatures.end) continue
-    // Records of the directory lie one behind the other; a zip64 directory does so too.
-    const start = view.getUint32(end + 16, true)
-    for (
-      let at = start === 0xffffffff ? end : start;
-      at + 46 <= end && view.getUint32(at, true) === signatures.directory;
-    ) {
-      const length = view.getUint16(at + 28, true)
-      names.push(nameAt(at + 46, length))
-      at += 46 + length + view.getUint16(at + 30, true) + view.getUint16(at + 32, true)
-    }
-    break
-  }
-  if (names.length > 0) return names
   for (let at = 0; at + 30 <= bytes.length && view.getUint32(at, true) === signatures.local; ) {
     const length = view.getUint16(at + 26, true)
     names.push(nameAt(at + 30, length))

@@ -262,14 +262,14 @@ describe('recorded files', () => {
   for (const path of paths)
     test(relative(root, path), async () => {
       const file = await openModel(path, nodeFiles)
-      expect(concat(file.write([]))).toBe(file.bytes)
-      expect(Buffer.from(file.bytes).equals(readFileSync(path))).toBe(true)
+      const source = readFileSync(path)
+      expect(source.equals(concat(file.write([])))).toBe(true)
       const norms = factsOf(file.model).norms.filter(({ mean }) => mean)
       const lists = norms.length > 1 ? [norms, norms.slice(-1)] : [norms]
       for (const list of lists) {
         const edits = list.map(({ key }, i) => editFor(file, key, i))
         const written = await expectRoundTrip(file, edits)
-        const differences = differencesOf(file.bytes, written)
+        const differences = differencesOf(source, written)
         expect(differences.filter((line) => !line.startsWith('input')).length).toBe(2 * list.length)
       }
       // Every weight and every norm's statistics at once, as training writes them.
@@ -404,7 +404,7 @@ describe('statistics in every storage', () => {
       expect([...norm!.mean!]).toEqual(values.mean)
       expect([...norm!.variance!]).toEqual(values.variance)
       const written = await expectRoundTrip(file, [editFor(file, 'b')])
-      expect(differencesOf(file.bytes, written)).toEqual(['tensor mean', 'tensor variance'])
+      expect(differencesOf(concat(file.write([])), written)).toEqual(['tensor mean', 'tensor variance'])
       // And once more, on what has been written.
       const again = await read(written)
       expect(differencesOf(written, await expectRoundTrip(again, [editFor(again, 'b', 9)]))).toEqual([
@@ -438,9 +438,9 @@ describe('statistics in every storage', () => {
     writeFileSync(path, withRecords(rest, tensors))
     const file = await openModel(path, nodeFiles)
     expect([...factsOf(file.model).norms[0]!.variance!]).toEqual(values.variance)
-    expect(concat(file.write([]))).toBe(file.bytes)
+    expect(readFileSync(path).equals(concat(file.write([])))).toBe(true)
     const written = await expectRoundTrip(file, [editFor(file, 'b')])
-    expect(differencesOf(file.bytes, written)).toEqual(['tensor mean', 'tensor variance'])
+    expect(differencesOf(concat(file.write([])), written)).toEqual(['tensor mean', 'tensor variance'])
     await save(file, [editFor(file, 'b')], join(folder, 'beside.onnx'), nodeFiles)
     expect(new Uint8Array(readFileSync(join(folder, 'beside.onnx')))).toEqual(written)
     expect(readFileSync(join(folder, 'data.bin'))).toEqual(readFileSync(join(folder, 'external/data.bin')))
@@ -637,7 +637,7 @@ describe('statistics of every kind', () => {
     test(name, async () => {
       const file = await read(given.file)
       const written = await expectRoundTrip(file, editsOf(file, given))
-      expect(differencesOf(file.bytes, written)).toEqual(given.differences)
+      expect(differencesOf(concat(file.write([])), written)).toEqual(given.differences)
       // What is written is a file that ONNX Runtime takes as it is.
       await (await createSession(written)).release()
     })

@@ -115,7 +115,7 @@ describe.each(archives)('%s', (name) => {
 
   test('edits reach the bytes of the buffers and nothing else', async () => {
     const file = await open(name)
-    expect(concat(file.write([]))).toBe(file.bytes)
+    expect(concat(file.write([]))).toBe(recorded[name])
     const norms = factsOf(file.model).norms.filter(({ node }) =>
       file.model.graph.initializers.has(node.inputs[3]!),
     )
@@ -136,7 +136,7 @@ describe.each(archives)('%s', (name) => {
       node: key,
     }))
     const written = concat(file.write(all))
-    expect(written.length).toBe(file.bytes.length)
+    expect(written.length).toBe(recorded[name]!.length)
     const again = await readModelBytes(written, name, nodeFiles)
     const wanted = applyEdits(file.model, all)
     expect(again.model.graph.nodes).toEqual(wanted.graph.nodes)
@@ -144,7 +144,7 @@ describe.each(archives)('%s', (name) => {
       expect(Buffer.from(again.model.graph.initializers.get(value)!.bytes).equals(tensor.bytes), value).toBe(
         true,
       )
-    const [before, after] = [unzipSync(file.bytes), unzipSync(written)]
+    const [before, after] = [unzipSync(recorded[name]!), unzipSync(written)]
     const changed = Object.keys(before).filter(
       (member) => !Buffer.from(before[member]!).equals(after[member]!),
     )
@@ -245,7 +245,7 @@ describe('state dictionaries', () => {
     const file = await open(name)
     const { chunks } = await fix(file, { from: { ...check(measured), statistics }, force: true }, nodeFiles)
     const written = concat([...chunks!])
-    expect(written.length).toBe(file.bytes.length)
+    expect(written.length).toBe(recorded[name]!.length)
     for (const norm of factsOf((await readModelBytes(written, name, nodeFiles)).model).norms) {
       const wanted = statistics.find(({ label }) => label === norm.label)!
       expect(norm.mean).toEqual(Float64Array.from(Float32Array.from(wanted.mean)))

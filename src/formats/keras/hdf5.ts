@@ -1,6 +1,7 @@
 import type { File } from 'h5wasm'
 import { UserError } from '../../ir/errors.ts'
 import { byteLengthOf, type DataType } from '../../ir/tensor.ts'
+import type { Parts } from '../../platform/parts.ts'
 
 /** The eight bytes that an HDF5 file begins with. */
 export const isHdf5 = (bytes: Uint8Array): boolean =>
@@ -20,6 +21,8 @@ interface Mounted {
   readonly file: File
   readonly path: string
   isOpen: boolean
+  /** Lets go of what it is read from. */
+  readonly release: () => void
 }
 
 /** What packed arrays may unpack to, as a multiple of the file. */
@@ -57,29 +60,29 @@ const damaged = (reason: string, cause?: unknown): UserError =>
   new UserError(`the HDF5 file is damaged or cut short: ${reason}; save or fetch it again`, { cause })
 
 /**
- * An HDF5 file held in memory. Arrays are read when asked for. Damage is told by UserErrors; what a damaged file makes
+ * An HDF5 file. Arrays are read when asked for, from where the file lies. Damage is told by UserErrors; what a damaged file makes
  * the library allocate is bounded by the size of the file.
  */
 export class Hdf5File {
   readonly #h5: H5wasm
   readonly #module: H5Module
-  readonly #bytes: Uint8Array
+  readonly #source: Parts
   #open: Mounted | undefined
   #links = 0
 
-  private constructor(h5: H5wasm, module: H5Module, bytes: Uint8Array) {
+  private constructor(h5: H5wasm, module: H5Module, source: Parts) {
     this.#h5 = h5
     this.#module = module
-    this.#bytes = bytes
+    this.#source = source
   }
 
-  /** Opens `bytes` until `close`; arrays can be read after that too. */
-  static async open(bytes: Uint8Array): Promise<Hdf5File> {
-    checkHeaps(bytes)
+  /** Opens `source` until `close`; arrays can be read after that too. */
+  static async open(source: Parts): Promise<Hdf5File> {
+    checkHeaps(source)
     const { h5, module } = await loaded()
-    const file = new Hdf5File(h5, module, bytes)
+    const file = new Hdf5File(h5, module, source)
     file.#guarded(() => {
-      file.#open = file.#mount(bytes, 'r')
+      file.#open = file.#mountSource()
     })
     return file
   }
@@ -195,7 +198,7 @@ export class Hdf5File {
     texts: ReadonlyMap<string, string> = new Map(),
   ): Uint8Array {
     return this.#guarded(() => {
-      const open = this.#mount(this.#bytes.slice(), 'a')
+      const open = this.#mountCopy()
       try {
         for (const [dataset, bytes] of contents) {
           const { path, dims, littleEndian } = dataset
@@ -265,8 +268,8 @@ export class Hdf5File {
   }
 
   #check(what: string, bytes: number): void {
-    if (!(bytes <= this.#bytes.length * maxGrowth))
-      throw damaged(`its ${what} claims ${bytes} bytes in a file of ${this.#bytes.length}`)
+    if (!(bytes <= this.#source.sizeBytes * maxGrowth))
+      throw damaged(`its ${what} claims ${bytes} bytes in a file of ${this.#source.sizeBytes}`)
   }
 
   /** Memory of the library for the time that `use` takes. */
@@ -285,7 +288,7 @@ export class Hdf5File {
     const { file } = this.#open ?? {}
     if (file) return this.#guarded(() => work(file))
     return this.#guarded(() => {
-      const open = this.#mount(this.#bytes, 'r')
+      const open = this.#mountSource()
       try {
         return work(open.file)
       } finally {
@@ -294,15 +297,46 @@ export class Hdf5File {
     })
   }
 
-  #mount(bytes: Uint8Array, mode: 'r' | 'a'): Mounted {
+  /** The source among the files of the library, which reads of it what it asks for. */
+  #mountSource(): Mounted {
     const path = `/varshift-${files++}.h5`
-    // The library reads the very bytes given: no copy is made.
-    const options = { canOwn: true } as never
-    this.#module.FS.writeFile(path, bytes, options)
+    const { sizeBytes } = this.#source
+    const source = this.#source.open()
+    this.#module.FS.writeFile(path, new Uint8Array(0))
+    const node = nodeOf(this.#module, path)
+    Object.defineProperty(node, 'usedBytes', { value: sizeBytes })
+    node.stream_ops = {
+      ...node.stream_ops,
+      read(_stream, heap, at, length, position) {
+        const count = Math.max(0, Math.min(length, sizeBytes - position))
+        source.fill(new Uint8Array(heap.buffer, heap.byteOffset + at, count), position)
+        return count
+      },
+    }
+    return this.#opened(path, 'r', () => source.close())
+  }
+
+  /** A copy of the source, to be changed. */
+  #mountCopy(): Mounted {
+    const path = `/varshift-${files++}.h5`
+    const bytes = new Uint8Array(this.#source.sizeBytes)
+    const source = this.#source.open()
     try {
-      return { file: new this.#h5.File(path, mode), path, isOpen: true }
+      source.fill(bytes, 0)
+    } finally {
+      source.close()
+    }
+    // The library changes the very bytes given: no other copy is made.
+    this.#module.FS.writeFile(path, bytes, { canOwn: true } as never)
+    return this.#opened(path, 'a', () => {})
+  }
+
+  #opened(path: string, mode: 'r' | 'a', release: () => void): Mounted {
+    try {
+      return { file: new this.#h5.File(path, mode), path, isOpen: true, release }
     } catch (error) {
       this.#module.FS.unlink(path)
+      release()
       throw error
     }
   }
@@ -319,6 +353,7 @@ export class Hdf5File {
       this.#shut(mounted)
     } finally {
       this.#module.FS.unlink(mounted.path)
+      mounted.release()
     }
   }
 
@@ -326,7 +361,7 @@ export class Hdf5File {
   #guarded<T>(work: () => T): T {
     const module = this.#module
     const { grow } = wasm.Memory.prototype
-    const most = module.HEAPU8.length + Math.min(this.#bytes.length * 2, 2 ** 31) + spareBytes
+    const most = module.HEAPU8.length + Math.min(this.#source.sizeBytes * 2, 2 ** 31) + spareBytes
     wasm.Memory.prototype.grow = function (this: WasmMemory, pages: number) {
       if (this.buffer === module.HEAPU8.buffer && this.buffer.byteLength + pages * 2 ** 16 > most)
         throw new RangeError('more memory than the file can need')
@@ -352,24 +387,52 @@ const heapSignature = 0x4c4f4347
  * have 32 bits here, would walk some of them without end.
  * Source: HDF5 file format specification 3.0, section III.E.
  */
-function checkHeaps(bytes: Uint8Array): void {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-  const sizeAt = (at: number) => Number(view.getBigUint64(at, true))
-  // Heaps begin at multiples of 8 bytes and with version 1 and three zeros.
-  for (let start = bytes.indexOf(0x47); start >= 0; start = bytes.indexOf(0x47, start + 1)) {
-    if (start % 8 !== 0 || start + 16 > bytes.length) continue
-    if (view.getUint32(start, true) !== heapSignature || view.getUint32(start + 4, true) !== 1) continue
-    const end = start + sizeAt(start + 8)
-    if (end > bytes.length) throw damaged('a heap of texts does not lie inside it')
-    for (let at = start + 16; at + 16 <= end; ) {
-      const isFree = view.getUint16(at, true) === 0
-      const size = sizeAt(at + 8)
-      const next = at + (isFree ? size : 16 + Math.ceil(size / 8) * 8)
-      if (next <= at || next > end) throw damaged('a text does not lie in its heap')
-      at = next
+function checkHeaps(source: Parts): void {
+  const { sizeBytes } = source
+  const file = source.open()
+  try {
+    const piece = new Uint8Array(Math.min(pieceBytes, sizeBytes))
+    let heapBytes = 0
+    for (let from = 0; from < sizeBytes; from += pieceBytes) {
+      const bytes = piece.subarray(0, Math.min(pieceBytes, sizeBytes - from))
+      file.fill(bytes, from)
+      for (const start of heapsIn(bytes, from, sizeBytes)) {
+        const head = viewOf(new Uint8Array(16))
+        file.fill(new Uint8Array(head.buffer), start)
+        const length = Number(head.getBigUint64(8, true))
+        if (start + length > sizeBytes) throw damaged('a heap of texts does not lie inside it')
+        heapBytes += length
+        if (heapBytes > 2 * sizeBytes) throw damaged('its heaps of texts overlap')
+        const heap = new Uint8Array(length)
+        file.fill(heap, start)
+        checkHeap(viewOf(heap))
+      }
     }
+  } finally {
+    file.close()
   }
 }
+
+/** Where heaps begin in a piece: at multiples of 8 bytes, with version 1 and three zeros. */
+function* heapsIn(piece: Uint8Array, from: number, sizeBytes: number): Generator<number> {
+  const view = viewOf(piece)
+  for (let at = piece.indexOf(0x47); at >= 0; at = piece.indexOf(0x47, at + 1)) {
+    if (at % 8 !== 0 || from + at + 16 > sizeBytes || view.getUint32(at, true) !== heapSignature) continue
+    if (view.getUint32(at + 4, true) === 1) yield from + at
+  }
+}
+
+function checkHeap(heap: DataView): void {
+  for (let at = 16; at + 16 <= heap.byteLength; ) {
+    const isFree = heap.getUint16(at, true) === 0
+    const size = Number(heap.getBigUint64(at + 8, true))
+    const next = at + (isFree ? size : 16 + Math.ceil(size / 8) * 8)
+    if (next <= at || next > heap.byteLength) throw damaged('a text does not lie in its heap')
+    at = next
+  }
+}
+
+const viewOf = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 
 const floats: Readonly<Record<number, DataType>> = { 2: 'float16', 4: 'float32', 8: 'float64' }
 const signedIntegers: Readonly<Record<number, DataType>> = { 1: 'int8', 2: 'int16', 4: 'int32', 8: 'int64' }
@@ -405,14 +468,22 @@ function swapped(bytes: Uint8Array, size: number): Uint8Array {
   return bytes
 }
 
+/** A file of the library's own, as Emscripten keeps it in memory. */
+interface FsNode {
+  readonly contents: Uint8Array
+  readonly usedBytes: number
+  stream_ops: {
+    read(stream: unknown, heap: Int8Array, at: number, length: number, position: number): number
+  }
+}
+
+const nodeOf = (module: H5Module, path: string): FsNode =>
+  (module.FS as unknown as { lookupPath(path: string): { node: FsNode } }).lookupPath(path).node
+
 /** The bytes of a file of the library's own, not copied. */
 function contentsOf(module: H5Module, path: string): Uint8Array {
-  const { node } = (
-    module.FS as unknown as {
-      lookupPath(path: string): { node: { contents: Uint8Array; usedBytes: number } }
-    }
-  ).lookupPath(path)
-  return node.contents.subarray(0, node.usedBytes)
+  const { contents, usedBytes } = nodeOf(module, path)
+  return contents.subarray(0, usedBytes)
 }
 
 /** The innermost of the reasons that HDF5 tells, in one line. */

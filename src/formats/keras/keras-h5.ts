@@ -1,4 +1,5 @@
 import { UserError } from '../../ir/errors.ts'
+import { allOf } from '../../platform/parts.ts'
 import { defineFormat } from '../define-format.ts'
 import { configPatches, patched } from './edit-config.ts'
 import { Hdf5File, isHdf5 } from './hdf5.ts'
@@ -18,9 +19,10 @@ export const kerasH5 = defineFormat({
     repairs: 'running statistics; layers of noise replaced or moved',
     writes: 'the arrays and layers that changed, all else as it was',
   },
+  readsParts: true,
   detect: isHdf5,
-  async read(bytes, path) {
-    const file = await Hdf5File.open(bytes)
+  async read(source, path) {
+    const file = await Hdf5File.open(source)
     try {
       const [config] = file.texts('/', 'model_config') ?? []
       if (config === undefined) throw withoutModel(file)
@@ -28,13 +30,12 @@ export const kerasH5 = defineFormat({
       const built = readKeras(config, version, file, namedWeights, 'keras-h5')
       return {
         path,
-        sizeBytes: bytes.length,
-        bytes,
+        sizeBytes: source.sizeBytes,
         model: built.model,
         notes: built.notes,
         companions: [],
         write(edits) {
-          if (edits.length === 0) return [bytes]
+          if (edits.length === 0) return [allOf(source)]
           const layers = new TextEncoder().encode(config)
           const patches = configPatches(layers, [], built.model, edits, 'keras2')
           const texts =

@@ -1,5 +1,6 @@
 import { UserError } from '../../ir/errors.ts'
 import { Archive } from '../../platform/archive.ts'
+import { allOf } from '../../platform/parts.ts'
 import { isZip, memberNames } from '../../platform/zip.ts'
 import { defineFormat } from '../define-format.ts'
 import { concat } from '../onnx/wire.ts'
@@ -24,35 +25,35 @@ export const keras = defineFormat({
     repairs: 'running statistics; layers of noise replaced or moved',
     writes: 'the arrays and layers that changed, every other byte as it was',
   },
-  detect(bytes) {
-    if (!isZip(bytes)) return false
-    const names = memberNames(bytes)
+  readsParts: true,
+  detect(head, source) {
+    if (!isZip(head)) return false
+    const names = memberNames(source)
     return (
       names.includes(members.config) && (names.includes(members.weights) || names.includes(members.metadata))
     )
   },
-  async read(bytes, path) {
-    const archive = await Archive.open(bytes, 'the archive')
+  async read(source, path) {
+    const archive = await Archive.open(source, 'the archive')
     if (!archive.entries.has(members.weights))
       throw new UserError(
         `the archive has no ${members.weights} (Keras may have kept them in several files or as .npz); save the model again with model.save("model.keras")`,
       )
     const config = archive.text(members.config)
-    const weights = archive.read(members.weights)
-    if (!isHdf5(weights))
+    const weights = archive.parts(members.weights)
+    if (!isHdf5(weights.read(0, Math.min(8, weights.sizeBytes))))
       throw new UserError(`its ${members.weights} is no HDF5 file; save or fetch it again`)
     const file = await Hdf5File.open(weights)
     try {
       const built = readKeras(config, versionOf(archive), file, groupWeights, 'keras')
       return {
         path,
-        sizeBytes: bytes.length,
-        bytes,
+        sizeBytes: source.sizeBytes,
         model: built.model,
         notes: built.notes,
         companions: [],
         write(edits) {
-          if (edits.length === 0) return [bytes]
+          if (edits.length === 0) return [allOf(source)]
           const arrays = changedArrays(built, edits)
           const layers = archive.read(members.config)
           const patches = configPatches(layers, [], built.model, edits, 'keras3')

@@ -1,5 +1,6 @@
 import { inlineFunctions } from '../../ir/inline-functions.ts'
 import { isNoiseFunction } from '../../ops/noise-call.ts'
+import { allOf } from '../../platform/parts.ts'
 import { defineFormat } from '../define-format.ts'
 import { FolderOfModel } from './external.ts'
 import { readModel } from './read.ts'
@@ -20,7 +21,8 @@ export const onnx = defineFormat({
   },
   // A ModelProto starts with its IR version, or in some writers with another of its first fields.
   detect: (bytes) => bytes.length > 0 && [0x08, 0x12, 0x1a, 0x22, 0x28, 0x32, 0x3a, 0x42].includes(bytes[0]!),
-  async read(bytes, path, files) {
+  async read(file, path, files) {
+    const bytes = allOf(file)
     const folder = new FolderOfModel(files, path)
     const { model: stored, locations } = readModel(bytes, folder)
     await folder.check()
@@ -28,7 +30,6 @@ export const onnx = defineFormat({
     return {
       path,
       sizeBytes: bytes.length,
-      bytes,
       model,
       companions: folder.locations.map((name) => ({ path: folder.pathOf(name), name })),
       write: (edits) => applyToFile(bytes, model, locations, edits),

@@ -27,9 +27,10 @@ export const pt2 = defineFormat({
     repairs: 'running statistics; for noise the lines to change in Python',
     writes: 'the buffers that changed, every other member as it was',
   },
-  detect: (bytes) => isZip(bytes) && memberNames(bytes).some((member) => programMember.test(member)),
-  async read(bytes, path) {
-    const archive = await Archive.open(bytes, 'the archive')
+  readsParts: true,
+  detect: (head, file) => isZip(head) && memberNames(file).some((member) => programMember.test(member)),
+  async read(file, path) {
+    const archive = await Archive.open(file, 'the archive')
     const models = [...archive.entries.keys()].filter((member) => programMember.test(member))
     const [member] = models
     if (models.length > 1)
@@ -42,8 +43,7 @@ export const pt2 = defineFormat({
     const { model, stored, notes } = translate(program, payload)
     return {
       path,
-      sizeBytes: bytes.length,
-      bytes,
+      sizeBytes: file.sizeBytes,
       model,
       notes,
       companions: [],

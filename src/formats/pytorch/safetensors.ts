@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { UserError } from '../../ir/errors.ts'
 import { byteLengthOf, type DataType } from '../../ir/tensor.ts'
+import { allOf, type Parts } from '../../platform/parts.ts'
 import { defineFormat } from '../define-format.ts'
 import { replacementsOf } from './edits.ts'
 import { normsOfState, withoutGraph } from './state.ts'
@@ -53,14 +54,14 @@ export const safetensors = defineFormat({
     repairs: 'running statistics that were found elsewhere (`fix --from`)',
     writes: 'the statistics that changed, all else as it was',
   },
-  detect: (bytes) => headerLength(bytes) !== undefined,
-  async read(bytes, path) {
-    const tensors = readHeader(bytes)
+  readsParts: true,
+  detect: (head) => headerLength(head) !== undefined,
+  async read(file, path) {
+    const tensors = readHeader(file)
     const { model, stored } = normsOfState(tensors, 'safetensors')
     return {
       path,
-      sizeBytes: bytes.length,
-      bytes,
+      sizeBytes: file.sizeBytes,
       model,
       withoutGraph,
       companions: [],
@@ -69,6 +70,7 @@ export const safetensors = defineFormat({
           at: Number(view.storage.key),
           bytes: tensor.bytes,
         }))
+        const bytes = allOf(file)
         const chunks: Uint8Array[] = []
         let done = 0
         for (const change of new Map(changes.sort((a, b) => a.at - b.at).map((c) => [c.at, c])).values()) {
@@ -82,16 +84,17 @@ export const safetensors = defineFormat({
 })
 
 /** The tensors by name; each is a storage of its own, called after its place in the file. */
-function readHeader(bytes: Uint8Array): Map<string, StoredTensor> {
-  const length = headerLength(bytes)!
+function readHeader(file: Parts): Map<string, StoredTensor> {
+  const { sizeBytes } = file
+  const length = headerLength(file.read(0, 10))!
   const start = 8 + length
-  if (start > bytes.length)
+  if (start > sizeBytes)
     throw new UserError(
-      `its header claims ${length} bytes, the file holds ${bytes.length - 8}; fetch or save it again`,
+      `its header claims ${length} bytes, the file holds ${sizeBytes - 8}; fetch or save it again`,
     )
   let header: unknown
   try {
-    header = JSON.parse(new TextDecoder().decode(bytes.subarray(8, start)))
+    header = JSON.parse(new TextDecoder().decode(file.read(8, length)))
   } catch (error) {
     throw new UserError(`its header is no JSON (${(error as Error).message}); fetch or save the file again`)
   }
@@ -110,14 +113,14 @@ function readHeader(bytes: Uint8Array): Map<string, StoredTensor> {
       shape,
       data_offsets: [from, to],
     } = parsed.data
-    if (to < from || start + to > bytes.length || to - from !== byteLengthOf(dataType, shape))
+    if (to < from || start + to > sizeBytes || to - from !== byteLengthOf(dataType, shape))
       throw new UserError(
-        `tensor '${name}' of ${dataType} [${shape.slice(0, 8).join(', ')}] claims bytes ${from} to ${to} of ${bytes.length - start}, expected ${byteLengthOf(dataType, shape)}; fetch or save the file again`,
+        `tensor '${name}' of ${dataType} [${shape.slice(0, 8).join(', ')}] claims bytes ${from} to ${to} of ${sizeBytes - start}, expected ${byteLengthOf(dataType, shape)}; fetch or save the file again`,
       )
     const storage: Storage = {
       key: String(start + from),
       sizeBytes: to - from,
-      read: () => bytes.subarray(start + from, start + to),
+      read: () => file.read(start + from, to - from),
     }
     tensors.set(name, { name, dataType, sizes: shape, strides: contiguousStrides(shape), offset: 0, storage })
   }

@@ -21,13 +21,14 @@ export const stateDict = defineFormat({
     repairs: 'running statistics that were found elsewhere (`fix --from`)',
     writes: 'the statistics that changed, all else as it was',
   },
-  detect(bytes) {
-    if (!isZip(bytes)) return false
-    const members = memberNames(bytes)
+  readsParts: true,
+  detect(head, file) {
+    if (!isZip(head)) return false
+    const members = memberNames(file)
     return isTorchZip(members) && !isTorchScript(members)
   },
-  async read(bytes, path) {
-    const archive = await Archive.open(bytes, 'the archive')
+  async read(file, path) {
+    const archive = await Archive.open(file, 'the archive')
     const { value } = readTorchZip(archive, 'the archive')
     const dictionaries = dictionariesOf(value)
     const norms = dictionaries.filter(({ tensors }) =>
@@ -45,8 +46,7 @@ export const stateDict = defineFormat({
     const payload = inMembers(archive, state.tensors)
     return {
       path,
-      sizeBytes: bytes.length,
-      bytes,
+      sizeBytes: file.sizeBytes,
       model,
       withoutGraph,
       notes:

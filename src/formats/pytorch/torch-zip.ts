@@ -1,5 +1,6 @@
 import { UserError } from '../../ir/errors.ts'
 import { Archive } from '../../platform/archive.ts'
+import { memoryParts } from '../../platform/parts.ts'
 import { type Pickled, PickledTensor, readPickle } from './pickle.ts'
 import type { StoredTensor } from './storage.ts'
 
@@ -52,7 +53,7 @@ export function readTorchZip(archive: Archive, name: string): TorchZip {
 
 /** Opens a torch zip that is kept inside another archive. */
 export const openTorchZip = async (bytes: Uint8Array, name: string): Promise<TorchZip> =>
-  readTorchZip(await Archive.open(bytes, name), name)
+  readTorchZip(await Archive.open(memoryParts(bytes), name), name)
 
 /** Every dictionary in the pickle that holds tensors under names, with the keys that lead to it, outermost first. */
 export function dictionariesOf(

@@ -1,4 +1,5 @@
 import type { Edit } from '../../ir/edit.ts'
+import { allOf } from '../../platform/parts.ts'
 import { defineFormat } from '../define-format.ts'
 import { changedWeights } from '../keras/changed-weights.ts'
 import { configPatches } from '../keras/edit-config.ts'
@@ -21,11 +22,14 @@ export const tfjs = defineFormat({
     repairs: 'running statistics; layers of noise replaced or moved',
     writes: 'the shards and layers that changed; weights that no longer fit their quantisation as float32',
   },
-  detect: (bytes) => {
-    const first = bytes.find((byte) => byte > 0x20 && ![0xef, 0xbb, 0xbf].includes(byte))
-    return first === 0x7b && /"(modelTopology|weightsManifest)"\s*:/.test(new TextDecoder().decode(bytes))
+  detect(head, file) {
+    const first = head.find((byte) => byte > 0x20 && ![0xef, 0xbb, 0xbf].includes(byte))
+    return (
+      first === 0x7b && /"(modelTopology|weightsManifest)"\s*:/.test(new TextDecoder().decode(allOf(file)))
+    )
   },
-  async read(bytes, path, files) {
+  async read(file, path, files) {
+    const bytes = allOf(file)
     const { topology, shards, weights: specs, producer, kind } = readModelJson(bytes)
     const weights = await ShardedWeights.open(files, path, shards, specs)
     const read = kind === 'layers' ? readLayersModel : readGraphModel
@@ -40,7 +44,6 @@ export const tfjs = defineFormat({
     return {
       path,
       sizeBytes: bytes.length,
-      bytes,
       model: built.model,
       notes: built.notes,
       companions: weights.shards.map(({ path, name }) => ({ path, name })),
