@@ -11,44 +11,64 @@ const counter = encodeModel(
     { y = Add(x, one)  z = Mul(y, y)  sum = ReduceSum<keepdims = 0>(y) }`),
 )
 
-test('results go into memory that the caller holds, back and forth', async () => {
-  const session = await createSession(counter)
-  try {
-    const buffers = [Tensor.float32([3], [1, 2, 3]), Tensor.float32([3], [0, 0, 0])] as const
-    const sum = Tensor.float32([], [0])
-    const one = Tensor.float32([], [1])
-    for (let step = 0; step < 101; step++) {
-      const [from, to] = step % 2 === 0 ? buffers : ([buffers[1], buffers[0]] as const)
-      const fetches = new Map([
-        ['y', to],
-        ['sum', sum],
-      ])
-      expect(
-        await session.run(
-          new Map([
-            ['x', from],
-            ['one', one],
-          ]),
-          fetches,
-        ),
-      ).toBe(fetches)
+test.each([false, true])(
+  'results go into memory that the caller holds, back and forth (only ever: %s)',
+  async (writesInPlace) => {
+    const session = await createSession(counter, { writesInPlace })
+    try {
+      const buffers = [Tensor.float32([3], [1, 2, 3]), Tensor.float32([3], [0, 0, 0])] as const
+      const sum = Tensor.float32([], [0])
+      const one = Tensor.float32([], [1])
+      for (let step = 0; step < 101; step++) {
+        const [from, to] = step % 2 === 0 ? buffers : ([buffers[1], buffers[0]] as const)
+        const fetches = new Map([
+          ['y', to],
+          ['sum', sum],
+        ])
+        expect(
+          await session.run(
+            new Map([
+              ['x', from],
+              ['one', one],
+            ]),
+            fetches,
+          ),
+        ).toBe(fetches)
+      }
+      expect([...buffers[1].toNumbers()]).toEqual([102, 103, 104])
+      expect([...buffers[0].toNumbers()]).toEqual([101, 102, 103])
+      expect([...sum.toNumbers()]).toEqual([309])
+    } finally {
+      await session.release()
     }
-    expect([...buffers[1].toNumbers()]).toEqual([102, 103, 104])
-    expect([...buffers[0].toNumbers()]).toEqual([101, 102, 103])
-    expect([...sum.toNumbers()]).toEqual([309])
-  } finally {
-    await session.release()
-  }
-})
+  },
+)
 
-test('results that do not fit the memory are refused', async () => {
-  const session = await createSession(counter, { name: 'the counter' })
-  const feeds = new Map([
-    ['x', Tensor.float32([3], [1, 2, 3])],
-    ['one', Tensor.float32([], [1])],
-  ])
-  await expect(session.run(feeds, new Map([['y', Tensor.float32([2], [0, 0])]]))).rejects.toThrow(
-    /ONNX Runtime failed while running the counter/,
+test('a session that only writes into memory of the caller takes none for results', async () => {
+  const count = 2 ** 20
+  const model = parseModel(
+    `<ir_version: 8, opset_import: ["": 17]> g (float32[${count}] x) => (float32[${count}] y) { y = Add(x, x) }`,
   )
+  const session = await createSession(encodeModel(model), { writesInPlace: true })
+  const [x, y] = [1, 0].map((value) => Tensor.float32([count], new Float32Array(count).fill(value)))
+  const before = process.memoryUsage().arrayBuffers
+  for (let i = 0; i < 5; i++) await session.run(new Map([['x', x!]]), new Map([['y', y!]]))
+  expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(count)
+  expect(y!.toNumbers().at(-1)).toBe(2)
   await session.release()
 })
+
+test.each([false, true])(
+  'results that do not fit the memory are refused (only ever: %s)',
+  async (writesInPlace) => {
+    const session = await createSession(counter, { name: 'the counter', writesInPlace })
+    const feeds = new Map([
+      ['x', Tensor.float32([3], [1, 2, 3])],
+      ['one', Tensor.float32([], [1])],
+    ])
+    await expect(session.run(feeds, new Map([['y', Tensor.float32([2], [0, 0])]]))).rejects.toThrow(
+      /ONNX Runtime failed while running the counter/,
+    )
+    await session.release()
+  },
+)

@@ -68,7 +68,8 @@ export interface StepGraph {
   readonly outputs: {
     readonly terms: readonly { readonly sum: string; readonly weight: string }[]
     readonly right: string | undefined
-    readonly gradientNorm: string
+    /** Sums of squares of the gradients of one parameter each. */
+    readonly squares: readonly string[]
   }
   /** The forward pass alone, with the same inputs, to look into when a step fails. */
   readonly forward: Model
@@ -114,9 +115,7 @@ export function stepGraph(model: Model, options: StepOptions): StepGraph {
   })
   const update = new GraphBuilder(differentiated)
   for (const node of differentiated.graph.nodes) update.keep(node)
-  const norm = gradientNorm(update, [...gradients.values()])
-  const slots: Slot[] = []
-  const scalars = updateParameters(update, options, gradients, norm, slots)
+  const { slots, scalars, squares } = updateParameters(update, options, gradients)
   for (const { norm: layer, mean, variance, newMean, newVariance } of training.statistics)
     slots.push(
       { id: `mean/${layer.key}`, input: mean, output: newMean, initial: update.initializers.get(mean)! },
@@ -147,7 +146,7 @@ export function stepGraph(model: Model, options: StepOptions): StepGraph {
         ...[...scalars.values()].map((name) => floats(name, [])),
       ],
       outputs: [
-        ...[...metrics, norm].map((name) => floats(name, [])),
+        ...[...metrics, ...squares].map((name) => floats(name, [])),
         ...slots.map(({ output, initial }) => floats(output, initial.dims)),
       ],
       types: new Map(),
@@ -158,7 +157,7 @@ export function stepGraph(model: Model, options: StepOptions): StepGraph {
     slots,
     scalars,
     words: words.size > 0 ? { input: words.input, size: words.size } : undefined,
-    outputs: { terms: emitted.terms, right: emitted.right, gradientNorm: norm },
+    outputs: { terms: emitted.terms, right: emitted.right, squares },
     forward,
   }
 }
@@ -183,28 +182,29 @@ export function freshName(model: Model, hint: string): string {
   return new GraphBuilder(model).fresh(hint)
 }
 
-/** The Euclidean norm of all gradients together. */
-function gradientNorm(build: GraphBuilder, gradients: readonly string[]): string {
-  const squares = gradients.map((gradient) => build.op('ReduceSumSquare', [gradient], { keepdims: 0 }))
-  return build.op('Sqrt', [squares.length === 1 ? squares[0]! : build.op('Sum', squares)])
-}
+const squareOf = (build: GraphBuilder, gradient: string) =>
+  build.op('ReduceSumSquare', [gradient], { keepdims: 0 })
 
+/**
+ * Updates each parameter, and its square, as soon as there is its gradient, which then is done with: ONNX Runtime runs
+ * what leads to the last results first. Clipping has to wait for all gradients.
+ */
 function updateParameters(
   build: GraphBuilder,
   { parameters, optimizer, decays, clip }: StepOptions,
   gradients: ReadonlyMap<string, string>,
-  norm: string,
-  slots: Slot[],
-): Map<string, string> {
+): { slots: Slot[]; scalars: Map<string, string>; squares: string[] } {
   const { unit, settings } = optimizer
   const scalars = new Map(Object.keys(unit.scalars(settings, 1, 1)).map((name) => [name, build.fresh(name)]))
-  const factor =
-    clip === undefined
-      ? undefined
-      : build.op('Min', [
-          build.div(build.scalar(clip), build.add(norm, build.scalar(clipEpsilon))),
-          build.scalar(1),
-        ])
+  const slots: Slot[] = []
+  const squares: string[] = []
+  let factor: string | undefined
+  if (clip !== undefined) {
+    squares.push(...[...gradients.values()].map((gradient) => squareOf(build, gradient)))
+    const norm = build.op('Sqrt', [squares.length === 1 ? squares[0]! : build.op('Sum', squares)])
+    const bounded = build.div(build.scalar(clip), build.add(norm, build.scalar(clipEpsilon)))
+    factor = build.op('Min', [bounded, build.scalar(1)])
+  }
   for (const parameter of parameters) {
     const { value, tensor } = parameter
     const gradient = gradients.get(value)!
@@ -220,16 +220,17 @@ function updateParameters(
       },
       settings,
     )
+    if (!factor) squares.push(squareOf(build, gradient))
     slots.push({ id: `parameter/${value}`, input: value, output: updated.parameter, initial: tensor })
     for (const [name, input] of memory)
       slots.push({
         id: `${name}/${value}`,
         input,
         output: updated.state[name]!,
-        initial: new Tensor('float32', tensor.dims, new Uint8Array(4 * tensor.size)),
+        initial: new Tensor('float32', tensor.dims, () => new Uint8Array(4 * tensor.size)),
       })
   }
-  return scalars
+  return { slots, scalars, squares }
 }
 
 /** The model with Constant nodes that hold a parameter turned into initializers of the same name. */

@@ -491,8 +491,12 @@ class Run implements Training {
       notes: this.notes,
     }
     if (this.#step === 0) yield* await this.#checkpoint()
-    const open = (model: Model, name: string) => createSession(encodeModel(model), { threads, device, name })
-    const session = await open(this.#graph.model, 'a step of training')
+    const session = await createSession(encodeModel(this.#graph.model), {
+      threads,
+      device,
+      name: 'a step of training',
+      writesInPlace: true,
+    })
     let evaluator: Session | undefined
     try {
       if (this.#isStale()) this.#reason = 'early-stopping'
@@ -507,7 +511,12 @@ class Run implements Training {
         }
         if (signal?.aborted && this.#step % this.stepsPerEpoch !== 0) this.#reason = 'interrupted'
         else {
-          if (this.#validation) evaluator ??= await open(this.#evaluation.model, 'the model in eval mode')
+          if (this.#validation)
+            evaluator ??= await createSession(encodeModel(this.#evaluation.model), {
+              threads,
+              device,
+              name: 'the model in eval mode',
+            })
           const figures = await this.#endEpoch(epoch, evaluator)
           if (this.#isStale()) this.#reason = 'early-stopping'
           else if (signal?.aborted) this.#reason = 'interrupted'
@@ -591,7 +600,7 @@ class Run implements Training {
     }
     const terms = outputs.terms.map(({ sum, weight }) => ({ sum: metric(sum), weight: metric(weight) }))
     const right = outputs.right === undefined ? undefined : metric(outputs.right)
-    const norm = metric(outputs.gradientNorm)
+    const squares = outputs.squares.map(metric)
     slots.forEach(({ input, output }, i) => {
       feeds.set(input, this.#buffers[i]![this.#front])
       fetches.set(output, this.#buffers[i]![back])
@@ -599,7 +608,7 @@ class Run implements Training {
     const fed = new Map([...feeds].filter(([name]) => session.inputs.includes(name)))
     await session.run(fed, fetches)
     const loss = terms.reduce((sum, term) => sum + term.sum() / term.weight(), 0)
-    const gradientNorm = norm()
+    const gradientNorm = Math.sqrt(squares.reduce((sum, square) => sum + square(), 0))
     if (!Number.isFinite(loss) || !Number.isFinite(gradientNorm))
       throw await this.#diverged(forward, feeds, { epoch, loss, gradientNorm })
     this.#front = back

@@ -78,7 +78,8 @@ export const tensor = {
 } as const
 
 export const valueInfo = { name: 1, type: 2 } as const
-export const type = { tensor: 1 } as const
+export const type = { tensor: 1, sequence: 4 } as const
+export const sequenceType = { elementType: 1 } as const
 export const tensorType = { elementType: 1, shape: 2 } as const
 export const shape = { dim: 1 } as const
 export const dim = { value: 1, parameter: 2 } as const
