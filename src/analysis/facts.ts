@@ -74,6 +74,10 @@ export interface Prediction {
   readonly channelRatio: Float64Array
   /** Channel mean of the eval variance over channel mean of the stored variance. */
   readonly layerRatio: number
+  /** Nine of ten layers are measured within. */
+  readonly layerInterval: readonly [number, number]
+  /** Whether more than what was stored at the layer itself went into it. */
+  readonly isRough: boolean
   /** What had to be assumed, in words; empty if the formula is exact. */
   readonly assumptions: readonly string[]
 }

@@ -257,6 +257,41 @@ describe('against measured networks', () => {
       }
     })
 
+  test('formulas that assume nothing are within 10 %, nine of ten estimates within their intervals', () => {
+    const estimates: boolean[] = []
+    for (const network of recordedNetworks) {
+      const { norms, predictions } = factsOf(readModel(readFileSync(pathOf(network, 'model.onnx'))).model)
+      for (const [i, { evalOverStored }] of expectedOf(network).norms.entries()) {
+        const prediction = predictions.get(norms[i]!.key)
+        if (!prediction || 'reason' in prediction) continue
+        const { layerRatio, layerInterval, isRough } = prediction
+        expect(isRough).toBe(prediction.assumptions.length > 0)
+        const [low, high] = layerInterval
+        expect(layerRatio).toBeCloseTo(Math.sqrt(low * high), 9)
+        if (isRough) estimates.push(evalOverStored > low && evalOverStored < high)
+        else expect(Math.abs(layerRatio / evalOverStored - 1)).toBeLessThan(0.1)
+      }
+    }
+    expect(estimates.length).toBeGreaterThan(70)
+    const share = estimates.filter(Boolean).length / estimates.length
+    expect(share).toBeGreaterThan(0.87)
+    // Wider intervals than needed would say too little.
+    expect(share).toBeLessThan(0.95)
+  })
+
+  test('errors add up from norm to norm', () => {
+    const { norms, predictions } = factsOf(readModel(readFileSync(pathOf('preresnet', 'model.onnx'))).model)
+    const widths = norms.flatMap(({ key, label }) => {
+      const prediction = predictions.get(key)
+      if (!prediction || 'reason' in prediction || !label.endsWith('bn3')) return []
+      return [prediction.layerInterval[1] / prediction.layerRatio]
+    })
+    expect(widths).toHaveLength(6)
+    expect(widths).toEqual(widths.toSorted((a, b) => a - b))
+    expect(widths[0]).toBeCloseTo(Math.exp(0.1), 9)
+    expect(widths[1]).toBeGreaterThan(1.2)
+  })
+
   test('the first exposed linear norms of a residual network are close', () => {
     const { model } = readModel(readFileSync(pathOf('preresnet-b', 'model.onnx')))
     const { norms, predictions } = factsOf(model)

@@ -72,6 +72,7 @@ function describeNorms(facts: Facts): NormInfo[] {
         ? {
             prediction: {
               layerRatio: prediction.layerRatio,
+              ...(prediction.isRough ? { interval: [...prediction.layerInterval] } : {}),
               channelRatio: [...prediction.channelRatio],
               assumptions: [...prediction.assumptions],
             },

@@ -1,3 +1,5 @@
+import type { NormInfo } from '../result/result.ts'
+
 /** How the reports write numbers and names. A null in a result stands for a number that was not finite. */
 type Figure = number | null | undefined
 
@@ -51,6 +53,12 @@ export function percentInterval([low, high]: readonly [Figure, Figure]): string 
 /** `2.15–2.26` */
 export function ratioInterval([low, high]: readonly [Figure, Figure]): string {
   return finite(low) && finite(high) ? `${ratio(low)}–${ratio(high)}` : nonFinite
+}
+
+/** `0.46×`, `roughly 0.46× (0.37–0.56)` */
+export function predictedTimes(prediction: NormInfo['prediction']): string {
+  const shown = times(prediction?.layerRatio)
+  return prediction?.interval ? `roughly ${shown} (${ratioInterval(prediction.interval)})` : shown
 }
 
 /** `12,345` */

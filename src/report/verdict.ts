@@ -5,6 +5,7 @@ import {
   integer,
   layerName,
   percent,
+  predictedTimes,
   printable,
   ratio,
   significant,
@@ -70,7 +71,7 @@ function checkVerdict(result: Result): Verdict {
   return {
     tone,
     sentence: worst
-      ? `${reached}: at inference ${layerName(worst.label)} is predicted to see ${times(worst.prediction?.layerRatio)} the variance that it stored.`
+      ? `${reached}: at inference ${layerName(worst.label)} is predicted to see ${predictedTimes(worst.prediction)} the variance that it stored.`
       : `${reached}; by how much they shift cannot be predicted from the file alone.`,
   }
 }

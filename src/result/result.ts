@@ -80,6 +80,10 @@ const exposure = z.object({
 
 const prediction = z.object({
   layerRatio: z.number().describe('predicted eval variance / stored variance, channel means'),
+  interval: z
+    .tuple([z.number(), z.number()])
+    .optional()
+    .describe('of layerRatio; present where it is estimated: nine of ten layers are measured within'),
   channelRatio: numbers,
   assumptions: z.array(z.string()),
 })

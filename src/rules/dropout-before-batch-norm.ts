@@ -1,7 +1,7 @@
 import { defineRule } from './define-rule.ts'
 import { actingPaths, asShift, grouped, nearestOf, shiftedRatio } from './exposure.ts'
 import { placeOf, placesOf } from './places.ts'
-import { counted, noiseInWords, someOf } from './words.ts'
+import { counted, noiseInWords, someOf, timesInWords } from './words.ts'
 
 /** Noise whose output reaches a BatchNormalization through linear nodes only. */
 export const dropoutBeforeBatchNorm = defineRule({
@@ -74,7 +74,7 @@ net (float32[N, 4, 8, 8] x) => (float32[N, 8, 8, 8] y)
   },
   messages: {
     predicted:
-      "'{norm}' is predicted to see {ratio} times the variance at inference that it stored in training ({channels}): {noise} {reach}.",
+      "'{norm}' is predicted to see {times} the variance at inference that it stored in training ({channels}): {noise} {reach}.",
     unpredicted:
       "'{norm}' stored its variance under noise that is off at inference: {noise} {reach}. By how much it shifts cannot be predicted: {reason}.",
   },
@@ -114,6 +114,7 @@ net (float32[N, 4, 8, 8] x) => (float32[N, 8, 8, 8] y)
         data: {
           ...data,
           ratio: layerRatio,
+          times: timesInWords(prediction),
           channels:
             digits(least) === digits(most)
               ? `${digits(middle)} in every channel`

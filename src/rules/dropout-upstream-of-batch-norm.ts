@@ -1,4 +1,4 @@
-import type { NoisePath } from '../analysis/facts.ts'
+import type { NoisePath, Prediction } from '../analysis/facts.ts'
 import { labelOf } from '../ir/model.ts'
 import { defineRule } from './define-rule.ts'
 import { actingPaths, asShift, crossesNorm, grouped, nearestOf, shiftedRatio } from './exposure.ts'
@@ -64,7 +64,7 @@ export const dropoutUpstreamOfBatchNorm = defineRule({
     behind:
       "{noise} reaches {count} behind non-linear nodes: {names}. The first such node is '{through}' ({type}).",
     predicted:
-      "{noise} reaches {count} behind non-linear nodes, predicted to see {range} times the stored variance at inference: {names}. The first such node is '{through}' ({type}).",
+      "{noise} reaches {count} behind non-linear nodes, estimated to see {range} times the stored variance at inference, up to a factor of {factor} either way: {names}. The first such node is '{through}' ({type}).",
   },
   check({ facts, report }) {
     const paths = actingPaths(facts)
@@ -73,9 +73,9 @@ export const dropoutUpstreamOfBatchNorm = defineRule({
       paths.filter(({ through }) => through !== 'nonlinear').map(({ norm }) => norm.key),
     )
     const behind = paths.filter(({ norm }) => !exposed.has(norm.key))
-    const ratioOf = ({ norm }: NoisePath): number | undefined => {
+    const predictionOf = ({ norm }: NoisePath): Prediction | undefined => {
       const prediction = facts.predictions.get(norm.key)
-      return prediction && 'layerRatio' in prediction ? prediction.layerRatio : undefined
+      return prediction && 'layerRatio' in prediction ? prediction : undefined
     }
     for (const group of grouped(behind, ({ noise }) => noise.key)) {
       const nearest = nearestOf(group)
@@ -90,7 +90,8 @@ export const dropoutUpstreamOfBatchNorm = defineRule({
         through: firstNonlinear ? labelOf(firstNonlinear) : 'unknown',
         type: firstNonlinear?.opType ?? '',
       }
-      const ratios = group.map(ratioOf).filter((ratio) => ratio !== undefined)
+      const predictions = group.map(predictionOf).filter((prediction) => prediction !== undefined)
+      const ratios = predictions.map(({ layerRatio }) => layerRatio)
       if (ratios.length === 0) {
         report({ message: 'behind', ...found, data })
         continue
@@ -98,12 +99,19 @@ export const dropoutUpstreamOfBatchNorm = defineRule({
       const [least, most] = [Math.min(...ratios), Math.max(...ratios)]
       const [low, high] = [least.toPrecision(3), most.toPrecision(3)]
       // Behind another normalization that one is the finding, and predictions are rougher.
-      const first = crossesNorm(nearest) ? 1 : (ratioOf(nearest) ?? 1)
+      const first = crossesNorm(nearest) ? 1 : (predictionOf(nearest)?.layerRatio ?? 1)
+      const factor = Math.max(...predictions.map((p) => p.layerInterval[1] / p.layerRatio))
       report({
         message: 'predicted',
         ...found,
         severity: asShift(first) >= shiftedRatio ? 'warning' : undefined,
-        data: { ...data, range: low === high ? low : `${low} to ${high}`, ratioMin: least, ratioMax: most },
+        data: {
+          ...data,
+          range: low === high ? low : `${low} to ${high}`,
+          factor: factor.toPrecision(2),
+          ratioMin: least,
+          ratioMax: most,
+        },
       })
     }
   },

@@ -1,4 +1,4 @@
-import type { Noise } from '../analysis/facts.ts'
+import type { Noise, Prediction } from '../analysis/facts.ts'
 
 /** `1 channel`, `2 channels`; `plural` where adding an s will not do. */
 export const counted = (count: number, singular: string, plural = `${singular}s`): string =>
@@ -32,4 +32,10 @@ export function noiseInWords({ kind, label, parameter: { name, value } }: Noise)
   const known =
     value === undefined ? `${name} not fixed in the file` : `${name} ${Number(value.toPrecision(3))}`
   return `${noiseNames[kind] ?? kind.replaceAll('-', ' ')} '${label}' (${known})`
+}
+
+/** `0.46 times`, `roughly 0.46 times (0.37 to 0.56)` */
+export function timesInWords({ layerRatio, layerInterval: [low, high], isRough }: Prediction): string {
+  const times = `${Number(layerRatio.toPrecision(3))} times`
+  return isRough ? `roughly ${times} (${low.toPrecision(2)} to ${high.toPrecision(2)})` : times
 }

@@ -82,7 +82,7 @@ ${series(rows, 'before', middle, y, radius)}
 ${rows.map((row) =>
   row.predicted === undefined || !Number.isFinite(row.predicted)
     ? ''
-    : html`<circle class="predicted" cx="${middle(row)}" cy="${round(y(row.predicted))}" r="${round(radius + (narrow ? 0.9 : 1.4))}"><title>${layerName(row.label)}: predicted ${times(row.predicted)}</title></circle>`,
+    : html`<circle class="predicted" cx="${middle(row)}" cy="${round(y(row.predicted))}" r="${round(radius + (narrow ? 0.9 : 1.4))}"><title>${layerName(row.label)}: predicted ${times(row.predicted)}${row.norm?.prediction?.interval ? ', roughly' : ''}</title></circle>`,
 )}
 ${worstLabel(rows, middle, y, width - right, narrow)}
 <g class="axis">${indexTicks(rows, step, narrow).map(

@@ -1,5 +1,5 @@
 import type { Outline, Result } from '../../result/result.ts'
-import { counted, integer, layerName, times } from '../format.ts'
+import { counted, integer, layerName, predictedTimes, times } from '../format.ts'
 import type { LayerRow } from '../layers.ts'
 import { html, type Markup } from './markup.ts'
 import { layoutOutline, type OutlineLayout } from './outline-layout.ts'
@@ -164,7 +164,7 @@ function ratioWords({ index, before, predicted, norm }: LayerRow): string {
   if (before) return `, number ${integer(index)}: real / stored variance ${times(before.realOverStored)}`
   return predicted === undefined
     ? `, number ${integer(index)}`
-    : `, number ${integer(index)}: predicted ${times(norm?.prediction?.layerRatio)}`
+    : `, number ${integer(index)}: predicted ${predictedTimes(norm?.prediction)}`
 }
 
 function colourOf(row: LayerRow | undefined): string {

@@ -1,5 +1,15 @@
 import type { Layer } from '../../result/result.ts'
-import { integer, layerName, nonFinite, ratio, ratioInterval, signed, significant, times } from '../format.ts'
+import {
+  integer,
+  layerName,
+  nonFinite,
+  predictedTimes,
+  ratio,
+  ratioInterval,
+  signed,
+  significant,
+  times,
+} from '../format.ts'
 import { channelMean, type LayerRow, levelOf, levelOfRatio, reachWords } from '../layers.ts'
 import { html, type Markup } from './markup.ts'
 import type { Page, Section } from './page.ts'
@@ -110,7 +120,9 @@ function columnsOf({ result, rows, names }: Page): LayerColumn[] {
             }
           : {
               value: predicted,
-              shown: ratio(predicted),
+              shown: norm?.prediction?.interval
+                ? html`<span title="${predictedTimes(norm.prediction)} what it stored">~${ratio(predicted)}</span>`
+                : ratio(predicted),
               ...(rows.some(({ before }) => before) ? {} : { kind: levelOfRatio(predicted) }),
             },
     })
