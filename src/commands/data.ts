@@ -2,6 +2,7 @@ import { factsOf } from '../analysis/index.ts'
 import { type AdaptedDataset, adapt } from '../data/adapt.ts'
 import { fairPart } from '../data/fair-part.ts'
 import { openDataset } from '../data/open.ts'
+import { shuffled } from '../data/shuffled.ts'
 import { UserError } from '../ir/errors.ts'
 import type { Model } from '../ir/model.ts'
 import { defaultModeSamples } from '../measure/measure.ts'
@@ -21,16 +22,16 @@ const trainingBatch = 64
 export interface Data {
   /** In batches to measure with. */
   readonly batches: AdaptedDataset
-  /** In batches to run train mode on. */
+  /** In batches to run train mode on, each of samples from all over the data. */
   readonly trainingBatches: AdaptedDataset
-  /** The same in few, large and equal batches, whose own statistics come near the population's. */
+  /** The same in few, large and equal batches, each from all over the data, whose own statistics come near the population's. */
   readonly largeBatches: AdaptedDataset
 }
 
 /** The data that the options name, in the form that the model takes. */
 export async function dataFor(
   model: Model,
-  options: DataOptions & { readonly modeSamples?: number },
+  options: DataOptions & { readonly modeSamples?: number; readonly seed?: number },
   files: Files,
 ): Promise<Data> {
   if (factsOf(model).norms.length === 0)
@@ -57,6 +58,11 @@ export async function dataFor(
   const most = Math.min(512, Math.max(64, Math.floor(calibrationElements / elements)))
   const batchSize = Math.ceil(samples / Math.ceil(samples / most))
   const inModes = fairPart(whole, Math.min(dataset.size, options.modeSamples || defaultModeSamples))
-  const trainingBatches = adapt(inModes, wanted, { batchSize: Math.min(trainingBatch, most), ...options })
-  return { batches, trainingBatches, largeBatches: adapt(dataset, wanted, { ...options, batchSize }) }
+  const { seed = 0 } = options
+  const trainingBatches = adapt(shuffled(inModes, seed), wanted, {
+    batchSize: Math.min(trainingBatch, most),
+    ...options,
+  })
+  const largeBatches = adapt(shuffled(dataset, seed), wanted, { ...options, batchSize })
+  return { batches, trainingBatches, largeBatches }
 }

@@ -360,6 +360,38 @@ describe('compare', () => {
   })
 })
 
+test('a file sorted by class is measured in batches from all over it', async () => {
+  // The classes are at -1 and 1; statistics of a batch of one class would take that away.
+  const half = 320
+  const noise = uniform(2 * half, -0.5, 0.5, 7)
+  const values = [...noise].flatMap((e, i) => (i < half ? [-1 + e, 1 - e] : [1 + e, -1 - e]))
+  const labels = Float64Array.from({ length: 2 * half }, (_, i) => (i < half ? 1 : 0))
+  const sorted = memoryFiles(
+    new Map([
+      [
+        'sorted.npz',
+        encodeNpz(
+          new Map([
+            ['x', Tensor.float32([2 * half, 2], values)],
+            ['labels', Tensor.of('int64', [2 * half], labels)],
+          ]),
+        ),
+      ],
+    ]),
+  )
+  const model = parseModel(`
+    net (float32[N, 2] x) => (float32[N, 2] y)
+    <float32[2] one = fill(1), float32[2] zero = fill(0), float32[2] variance = fill(1.083)>
+    { y = BatchNormalization(x, one, zero, zero, variance) }`)
+  const { measurement } = await measure(
+    await readModelBytes(encodeModel(model), 'net.onnx', sorted),
+    { data: 'sorted.npz', modeSamples: 2 * half },
+    sorted,
+  )
+  expect(measurement!.modes.eval.accuracy).toBe(1)
+  expect(measurement!.modes.train!.accuracy).toBe(1)
+})
+
 test('no job leaves a file of the data open', async () => {
   let opened = 0
   const counting = {
