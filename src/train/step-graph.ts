@@ -153,13 +153,27 @@ export function stepGraph(model: Model, options: StepOptions): StepGraph {
     },
   }
   return {
-    model: removeDeadNodes(block === undefined ? whole : expandBlockedNodes(whole)),
+    model: withOpenBatch(removeDeadNodes(block === undefined ? whole : expandBlockedNodes(whole)), shapes),
     slots,
     scalars,
     words: words.size > 0 ? { input: words.input, size: words.size } : undefined,
     outputs: { terms: emitted.terms, right: emitted.right, squares },
     forward,
   }
+}
+
+/**
+ * The graph with the number of samples left out of the shapes of its inputs. ONNX Runtime plans to use memory again only
+ * where it knows that sizes are the same, and keeps it until then: much of the forward pass's until the backward pass
+ * (DenseNet-BC-40-12: 709 instead of 557 MiB at the peak).
+ */
+function withOpenBatch(model: Model, shapes: StepOptions['shapes']): Model {
+  const inputs = model.graph.inputs.map((input): ValueInfo => {
+    const { name, type } = input
+    if (!type?.shape || !shapes.has(name)) return input
+    return { name, type: { ...type, shape: [undefined, ...type.shape.slice(1)] } }
+  })
+  return { ...model, graph: { ...model.graph, inputs } }
 }
 
 /** The inputs that answers are fed by. */
