@@ -1,6 +1,8 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import { afterAll, describe, expect, test } from 'vitest'
 import { adapt } from '../data/adapt.ts'
 import type { Dataset } from '../data/dataset.ts'
@@ -298,6 +300,27 @@ describe('training', () => {
     )
     const { tensors } = await readCheckpoint(join(folder, 'diverged'), nodeFiles)
     for (const tensor of tensors.values()) expect(tensor.toNumbers().every(Number.isFinite)).toBe(true)
+  })
+
+  test('hundreds of steps take no more memory than the first ones', { timeout: 180_000 }, async () => {
+    setFlagsFromString('--expose-gc')
+    const collect = runInNewContext('gc') as () => void
+    const training = await trainer(
+      noisy,
+      { data: await shapesData(160), epochs: 30, batchSize: 16, threads: 1 },
+      nodeFiles,
+    )
+    const taken: { arrayBuffers: number; rss: number }[] = []
+    for await (const event of training)
+      if (event.type === 'step' && event.step % 100 === 0) {
+        collect()
+        taken.push(process.memoryUsage())
+      }
+    expect(taken.length).toBe(3)
+    const [, before, after] = taken
+    // Parameters and momenta, were they kept in each of these hundred steps, would be 1 MiB.
+    expect((after!.arrayBuffers - before!.arrayBuffers) / 2 ** 20).toBeLessThan(0.5)
+    expect((after!.rss - before!.rss) / 2 ** 20).toBeLessThan(20)
   })
 
   test('an input that is not finite is told by its layer', async () => {
