@@ -3,8 +3,9 @@
  *
  *   npx jiti scripts/oracle/live-outputs.ts JOBS.json      [{ model, data, outputs, written? }, ...]
  *
- * `data` is an .npz with arrays named as the model's inputs. With `written`, the file is first written there with other
- * running statistics (means plus 0.1, variances times 1.5), and the outputs are those of that file.
+ * `data` is an .npz with arrays named as the model's inputs, or with one array for its one input. With `written`, the
+ * file is first written there with other running statistics (means plus 0.1, variances times 1.5), and the outputs are
+ * those of that file.
  */
 import { readFileSync, writeFileSync } from 'node:fs'
 import { factsOf } from '../../src/analysis/index.ts'
@@ -39,7 +40,10 @@ for (const job of JSON.parse(readFileSync(process.argv[2]!, 'utf8')) as Job[]) {
   const dataset = await openDataset(job.data, nodeFiles)
   const session = await createSession(encodeModel(toMode(model, 'eval')), { threads: 2 })
   for await (const { inputs } of dataset.batches({ batchSize: dataset.size })) {
-    const results = await session.run(inputs)
+    const [input, ...more] = model.graph.inputs
+    const only = [...inputs.values()]
+    const feeds = input && more.length === 0 && only.length === 1 ? new Map([[input.name, only[0]!]]) : inputs
+    const results = await session.run(feeds)
     const named = model.graph.outputs.map(({ name }, i): [string, Tensor] => [
       `output${i}`,
       results.get(name)!,

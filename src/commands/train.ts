@@ -16,6 +16,7 @@ import { parametersOf } from '../train/parameters.ts'
 import { type Training, trainer } from '../train/trainer.ts'
 import { version } from '../version.ts'
 import { check } from './check.ts'
+import { needGraph } from './need-graph.ts'
 import { type NetworkChoice, phase, type TrainCommandOptions } from './options.ts'
 
 export interface Trained {
@@ -35,6 +36,7 @@ export async function train(
   options: TrainCommandOptions,
   files: Files,
 ): Promise<Trained> {
+  if (!('network' in source)) needGraph(source)
   const { labels: _, samples: __, ...forValidation } = options
   const data = await load(options.data, options, files, 'reading the data')
   const validation =

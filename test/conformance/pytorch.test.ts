@@ -10,6 +10,7 @@ import { check } from '../../src/commands/check.ts'
 import { dataFor } from '../../src/commands/data.ts'
 import { fix } from '../../src/commands/fix.ts'
 import { recalibrated } from '../../src/commands/recalibrated.ts'
+import { train } from '../../src/commands/train.ts'
 import { encodeNpz } from '../../src/data/npz-write.ts'
 import type { ModelFile } from '../../src/formats/define-format.ts'
 import { concat, encodeModel } from '../../src/formats/onnx/index.ts'
@@ -214,6 +215,60 @@ test('a change of the noise is refused with the modules and lines of the source'
   await expect(lines('move-dropout-after-last-norm')).rejects.toThrow(
     /replace `layers\.0\.0\.dropout` by `torch\.nn\.Identity\(\)`.*put `torch\.nn\.Dropout\(0\.5\)` in front of `head`/,
   )
+})
+
+describe('training', () => {
+  const labelled = () => {
+    const images = uniform(24 * 3 * 8 * 8, -1, 1, 5)
+    const labels = Tensor.int64(
+      [24],
+      Array.from({ length: 24 }, (_, i) => i % 3),
+    )
+    const path = join(folder, 'labelled.npz')
+    writeFileSync(
+      path,
+      encodeNpz(
+        new Map([
+          ['x', Tensor.float32([24, 3, 8, 8], images)],
+          ['labels', labels],
+        ]),
+      ),
+    )
+    return path
+  }
+
+  test.each(['preresnet/train.pt2', 'preresnet/eval.pt2', 'older/train.pt2'])(
+    '%s is written back with its parameters, and every other member as it was',
+    async (name) => {
+      const file = await open(name)
+      const options = { data: labelled(), epochs: 1, batchSize: 8, learningRate: 0.01 }
+      const { edits, result } = await train(file, options, nodeFiles)
+      expect(result.training).toMatchObject({ steps: 3, ended: 'finished' })
+      const written = concat(file.write(edits))
+      expect(written.length).toBe(recorded[name]!.length)
+      const again = await readModelBytes(written, name, nodeFiles)
+      const wanted = applyEdits(file.model, edits)
+      expect(again.model.graph.nodes).toEqual(wanted.graph.nodes)
+      let changed = 0
+      for (const [value, tensor] of wanted.graph.initializers) {
+        expect(
+          Buffer.from(again.model.graph.initializers.get(value)!.bytes).equals(tensor.bytes),
+          value,
+        ).toBe(true)
+        if (!Buffer.from(file.model.graph.initializers.get(value)!.bytes).equals(tensor.bytes)) changed++
+      }
+      expect(changed).toBeGreaterThan(20)
+      const [before, after] = [unzipSync(recorded[name]!), unzipSync(written)]
+      expect(Object.keys(after)).toEqual(Object.keys(before))
+      for (const member of Object.keys(before))
+        if (!/\/weight_\d+$|state_dict/.test(member)) expect(after[member]).toEqual(before[member])
+    },
+  )
+
+  test('a state dictionary is refused, since it has no graph', async () => {
+    const file = await open('older/state.pt')
+    await expect(train(file, { data: labelled() }, nodeFiles)).rejects.toThrow(/has no graph.*torch\.export/)
+  })
 })
 
 describe('state dictionaries', () => {
