@@ -7,6 +7,7 @@
    varshift's to 1e-4.
 2. A network with Dropout in front of BatchNormalization is trained, repaired by `varshift fix`, and measured by Keras:
    stored variance against the variance that each layer sees at inference.
+3. The same network with its noise changed or moved and trained on, in one go (`fix --repair ... --finetune`).
 """
 
 import os
@@ -14,6 +15,7 @@ import os
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
+import importlib
 import json
 import subprocess
 import sys
@@ -39,7 +41,7 @@ CHANNELS_FIRST = "channels-first"
 
 
 def run(*command):
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run([str(part) for part in command], cwd=ROOT, capture_output=True, text=True)
     if done.returncode not in (0, 1):
         raise SystemExit(f"{' '.join(map(str, command))}\n{done.stdout}\n{done.stderr}")
     return done.stdout
@@ -110,6 +112,32 @@ def shift(model, images):
     return max(ratios)
 
 
+# What stands in the network in place of its two Dropouts.
+repairs = {
+    "uout": ["Uout", "Uout"],
+    "gaussian": ["GaussianDropout", "GaussianDropout"],
+    "moment-preserving": ["MomentPreservingDropout", "MomentPreservingDropout"],
+    "move-dropout-after-last-norm": ["Dropout"],
+}
+
+
+def changed_and_trained(source, fixed, images, repair, noises, folder):
+    """A repair that changes the layers and trains on, in one go: Keras loads it and goes on training."""
+    run("node", "dist/cli/main.js", "fix", source, "--repair", repair, "--finetune", 1, "--data", folder / "train.npz",
+        "--force", "-o", fixed)
+    repaired = keras.models.load_model(fixed)
+    found = [type(layer).__name__ for layer in repaired.layers if type(layer).__name__ in {name for names in repairs.values() for name in names}]
+    theirs = [np.asarray(repaired(images[:64], training=False))]
+    [ours] = outputs_of([{"model": fixed, "data": folder / "some.npz"}], folder)
+    error = difference(ours, theirs)
+    after = shift(repaired, images)
+    noisy = not np.array_equal(np.asarray(repaired(images[:64], training=True)), theirs[0])
+    print(f"{source.name}, {repair} and an epoch: {' '.join(found)}; outputs differ by {error:.1e}; "
+          f"largest shift ratio by Keras {after:.3f}")
+    if error > 1e-4 or found != noises or after > 1.2 or not noisy:
+        raise SystemExit("Keras disagrees")
+
+
 def trained_network(folder):
     rng = np.random.default_rng(1)
     labels = rng.integers(0, 4, 3000)
@@ -141,10 +169,15 @@ def trained_network(folder):
         print(f"{suffix}: largest shift ratio by Keras {before:.3f} before, {after:.4f} after; outputs differ by {error:.1e}; {state}")
         if after > 1.02 or error > 1e-4 or before < 1.2:
             raise SystemExit("the repair does not show")
+        for repair, noises in repairs.items():
+            changed_and_trained(source, fixed, images, repair, noises, folder)
 
 
 def main():
     with tempfile.TemporaryDirectory() as name:
+        (Path(name) / "varshift_layers.py").write_text(run("node", "dist/cli/main.js", "layer", "keras"))
+        sys.path.insert(0, name)
+        importlib.import_module("varshift_layers")
         trained_network(Path(name))
         recorded_models(Path(name))
 

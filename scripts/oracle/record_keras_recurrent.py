@@ -1,7 +1,7 @@
 """Records test/oracle/keras-recurrent.zip: Keras models of recurrent, embedding and preprocessing layers.
 
     python scripts/oracle/record_keras_recurrent.py                          # models of Keras 3
-    TF_USE_LEGACY_KERAS=1 python scripts/oracle/record_keras_recurrent.py    # those of Keras 2, into the same archive
+    TF_USE_LEGACY_KERAS=1 python scripts/oracle/record_keras_recurrent.py    # those of Keras 1 and 2, into the same archive
 
 For each model: its file and NAME.json with inputs and eval outputs. Weights are random.
 """
@@ -181,13 +181,96 @@ def record(files):
         ).encode()
 
 
+def record_keras1(files):
+    """A file as Keras 1 wrote it, three arrays (W, U, b) for each gate; Keras' own conversion says what they compute."""
+    import h5py
+    from tf_keras.src.saving.legacy.hdf5_format import preprocess_weights_for_loading
+
+    rng = np.random.default_rng(12)
+    modern = keras.Sequential([
+        keras.Input((STEPS, 3), name="x"),
+        layers.Conv1D(4, 2, name="convolution1d_1"),
+        layers.LSTM(4, recurrent_activation="hard_sigmoid", return_sequences=True, name="lstm_1"),
+        layers.GRU(3, recurrent_activation="hard_sigmoid", reset_after=False, return_sequences=True, name="gru_1"),
+        layers.Bidirectional(
+            layers.LSTM(2, recurrent_activation="hard_sigmoid", return_sequences=True, name="lstm_2"), name="bidirectional_1"
+        ),
+        layers.TimeDistributed(layers.Dense(3, name="dense_1"), name="timedistributed_1"),
+        layers.SimpleRNN(3, name="simplernn_1"),
+    ])
+
+    def recurrent(kind, name, units, last=False):
+        return {"class_name": kind, "config": {
+            "name": name, "output_dim": units, "init": "glorot_uniform", "inner_init": "orthogonal", "activation": "tanh",
+            "return_sequences": not last, "go_backwards": False, "dropout_W": 0.0, "dropout_U": 0.0,
+            **({} if last else {"inner_activation": "hard_sigmoid"})}}
+
+    configs = [
+        {"class_name": "Convolution1D", "config": {
+            "name": "convolution1d_1", "nb_filter": 4, "filter_length": 2, "border_mode": "valid", "subsample_length": 1,
+            "activation": "linear", "bias": True, "batch_input_shape": [None, STEPS, 3], "input_dtype": "float32"}},
+        recurrent("LSTM", "lstm_1", 4),
+        recurrent("GRU", "gru_1", 3),
+        {"class_name": "Bidirectional", "config": {
+            "name": "bidirectional_1", "merge_mode": "concat", "layer": recurrent("LSTM", "lstm_2", 2)}},
+        {"class_name": "TimeDistributed", "config": {"name": "timedistributed_1", "layer": {
+            "class_name": "Dense", "config": {"name": "dense_1", "output_dim": 3, "activation": "linear", "bias": True}}}},
+        recurrent("SimpleRNN", "simplernn_1", 3, last=True),
+    ]
+
+    def gates(kernel, recurrent_kernel, bias, count):
+        """Random arrays of the same shapes, gate by gate."""
+        return [rng.normal(0, 0.5, (*part.shape[:-1], part.shape[-1] // count)).astype(np.float32)
+                for _ in range(count) for part in (kernel, recurrent_kernel, bias)]
+
+    stored = {}
+    for layer in modern.layers:
+        weights = layer.get_weights()
+        kind = type(layer).__name__
+        if kind in ("LSTM", "GRU"):
+            stored[layer.name] = gates(*weights, 4 if kind == "LSTM" else 3)
+        elif kind == "Bidirectional":
+            stored[layer.name] = gates(*weights[:3], 4) + gates(*weights[3:], 4)
+        else:
+            stored[layer.name] = [rng.normal(0, 0.5, value.shape).astype(np.float32) for value in weights]
+            if kind == "Conv1D":
+                # Was two-dimensional, with an axis of size 1.
+                stored[layer.name][0] = stored[layer.name][0][:, None]
+        converted = preprocess_weights_for_loading(layer, [value.copy() for value in stored[layer.name]], "1", "tensorflow")
+        layer.set_weights(converted)
+
+    x = rng.normal(0, 1, (SAMPLES, STEPS, 3)).astype(np.float32)
+    y = np.asarray(modern(x, training=False))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.h5"
+        with h5py.File(path, "w") as file:
+            file.attrs["model_config"] = json.dumps({"class_name": "Sequential", "config": configs}).encode()
+            file.attrs["keras_version"] = b"1.2.2"
+            top = file.create_group("model_weights")
+            top.attrs["layer_names"] = [layer.name.encode() for layer in modern.layers]
+            for name, arrays in stored.items():
+                group = top.create_group(name)
+                group.attrs["weight_names"] = [f"{name}_{i}".encode() for i in range(len(arrays))]
+                for i, value in enumerate(arrays):
+                    group.create_dataset(f"{name}_{i}", data=value)
+        files["keras1-recurrent.h5"] = path.read_bytes()
+    files["keras1-recurrent.json"] = json.dumps({
+        "inputs": [{"name": "convolution1d_1_input", "dims": list(x.shape), "dataType": "float32",
+                    "values": [float(v) for v in x.ravel()]}],
+        "outputs": [{"layer": "simplernn_1", "dims": list(y.shape), "values": [float(v) for v in y.ravel()]}],
+    })
+    print("keras1-recurrent", y.shape)
+
+
 def main():
     files = {}
     if TARGET.exists():
         with zipfile.ZipFile(TARGET) as archive:
             files = {info.filename: archive.read(info) for info in archive.infolist()}
-    files = {name: data for name, data in files.items() if name.startswith("keras2-") != LEGACY}
+    files = {name: data for name, data in files.items() if name.startswith(("keras1-", "keras2-")) != LEGACY}
     record(files)
+    if LEGACY:
+        record_keras1(files)
     with zipfile.ZipFile(TARGET, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
         for name in sorted(files):
             info = zipfile.ZipInfo(name)

@@ -27,6 +27,7 @@ import {
   written,
 } from './fixed.ts'
 import { statisticsOf, withWeights } from './measure.ts'
+import { parametersNotStored } from './not-stored.ts'
 import { type FixOptions, phase, type RepairTraining } from './options.ts'
 import { recalibrated } from './recalibrated.ts'
 
@@ -112,6 +113,7 @@ export async function trainedOn(
     schedule: 'cosine',
     learningRate,
     augment,
+    freeze: parametersNotStored(file),
     seed,
     threads,
     signal,

@@ -12,11 +12,11 @@ import { parseNetwork, placementNamed } from '../models/index.ts'
 import type { Files } from '../platform/files.ts'
 import type { Result, TrainingInfo } from '../result/result.ts'
 import { runtimeVersion } from '../runtime/session.ts'
-import { parametersOf } from '../train/parameters.ts'
 import { type Training, trainer } from '../train/trainer.ts'
 import { version } from '../version.ts'
 import { check } from './check.ts'
 import { needGraph } from './need-graph.ts'
+import { parametersNotStored } from './not-stored.ts'
 import { type NetworkChoice, phase, type TrainCommandOptions } from './options.ts'
 
 export interface Trained {
@@ -44,7 +44,8 @@ export async function train(
       ? options.validation
       : await load(options.validation, forValidation, files, 'reading the validation data')
   const file = 'network' in source ? await buildNetwork(source, data, options.seed ?? 0, files) : source
-  const fixed = unwritable(file)
+  checkWritable(file)
+  const fixed = parametersNotStored(file)
   const freeze = [...(options.freeze ?? []), ...fixed]
   const training = await trainer(file.model, { ...forValidation, freeze, data, validation }, files)
   for await (const event of training) options.onEvent?.(event)
@@ -59,31 +60,12 @@ export async function train(
   return { result, file, edits }
 }
 
-/**
- * Parameters that the file does not store as they are (Keras leaves out scales of 1), so that they cannot be written back.
- * Throws a UserError if statistics cannot be, before any work is done.
- */
-function unwritable(file: ModelFile): string[] {
-  const edits = parametersOf(file.model).map(
-    ({ value, tensor }): Edit => ({ kind: 'set-tensor', value, tensor }),
-  )
-  const canWrite = (list: readonly Edit[]) => {
-    try {
-      file.write(list)
-      file.writeCompanions?.(list)
-      return true
-    } catch (error) {
-      if (error instanceof UserError) return false
-      throw error
-    }
-  }
+/** Throws a UserError if statistics cannot be written back, before any work is done. */
+function checkWritable(file: ModelFile): void {
   const statistics = factsOf(file.model).norms.flatMap(({ key, mean, variance }): Edit[] =>
     mean && variance ? [{ kind: 'set-running-statistics', node: key, mean, variance }] : [],
   )
   file.write(statistics)
-  return canWrite(edits)
-    ? []
-    : edits.flatMap((edit) => (canWrite([edit]) || edit.kind !== 'set-tensor' ? [] : [edit.value]))
 }
 
 async function load(

@@ -18,6 +18,8 @@ export interface ModelFile {
    * itself, and cannot be run. Absent for all others.
    */
   readonly withoutGraph?: string | undefined
+  /** Whether the file has a place for new contents of an initializer; absent where it has for all. */
+  stores?(initializer: string): boolean
   /** Files beside it that belong to it: path there, and name relative to its folder. */
   readonly companions: readonly { readonly path: string; readonly name: string }[]
   /** The file with `edits` applied, in its own format: chunks whose sum it is. Without edits the very same bytes. */

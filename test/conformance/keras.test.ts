@@ -3,15 +3,18 @@ import { fileURLToPath } from 'node:url'
 import { unzipSync } from 'fflate'
 import { describe, expect, test } from 'vitest'
 import { factsOf } from '../../src/analysis/index.ts'
+import { parametersNotStored } from '../../src/commands/not-stored.ts'
 import { concat, encodeModel } from '../../src/formats/onnx/index.ts'
 import { readModelBytes } from '../../src/formats/open-model.ts'
 import { applyEdits, type Edit } from '../../src/ir/edit.ts'
+import { UserError } from '../../src/ir/errors.ts'
 import type { Model } from '../../src/ir/model.ts'
 import { uniform } from '../../src/ir/random.ts'
 import { Tensor } from '../../src/ir/tensor.ts'
 import { memoryFiles } from '../../src/platform/web.ts'
 import { toMode } from '../../src/rewrite/modes/mode.ts'
 import { createSession } from '../../src/runtime/session.ts'
+import { parametersOf } from '../../src/train/parameters.ts'
 
 interface Listed {
   shape: number[]
@@ -106,6 +109,17 @@ describe.each(names)('%s', (name) => {
     // Only numbers were replaced.
     expect(written.length).toBe(recorded[name]!.length)
   })
+})
+
+test.each(names)('%s: training can set all parameters but those that Keras leaves out', async (name) => {
+  const file = await read(name)
+  const left = new Set(parametersNotStored(file))
+  const settings = parametersOf(file.model).map(
+    ({ value, tensor }): Edit => ({ kind: 'set-tensor', value, tensor }),
+  )
+  const isLeft = (edit: Edit) => edit.kind === 'set-tensor' && left.has(edit.value)
+  expect(() => file.write(settings.filter((edit) => !isLeft(edit)))).not.toThrow()
+  for (const edit of settings.filter(isLeft)) expect(() => file.write([edit])).toThrow(UserError)
 })
 
 const small = (errors: number[]) => errors.every((error) => error < 1e-5)

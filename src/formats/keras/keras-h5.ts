@@ -4,7 +4,7 @@ import { defineFormat } from '../define-format.ts'
 import { configPatches, patched } from './edit-config.ts'
 import { Hdf5File, isHdf5 } from './hdf5.ts'
 import { manyTexts, namedWeights } from './named-weights.ts'
-import { changedArrays, readKeras } from './read-keras.ts'
+import { changedArrays, isStored, readKeras } from './read-keras.ts'
 
 /**
  * Keras' older format: one HDF5 file with the layers as JSON in an attribute and their arrays in groups.
@@ -34,6 +34,7 @@ export const kerasH5 = defineFormat({
         model: built.model,
         notes: built.notes,
         companions: [],
+        stores: (initializer) => isStored(built, initializer),
         write(edits) {
           if (edits.length === 0) return [allOf(source)]
           const layers = new TextEncoder().encode(config)

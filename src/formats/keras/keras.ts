@@ -8,7 +8,7 @@ import { isObject } from './config.ts'
 import { configPatches, patched } from './edit-config.ts'
 import { groupWeights } from './group-weights.ts'
 import { Hdf5File, isHdf5 } from './hdf5.ts'
-import { changedArrays, readKeras } from './read-keras.ts'
+import { changedArrays, isStored, readKeras } from './read-keras.ts'
 
 const members = { config: 'config.json', metadata: 'metadata.json', weights: 'model.weights.h5' } as const
 
@@ -52,6 +52,7 @@ export const keras = defineFormat({
         model: built.model,
         notes: built.notes,
         companions: [],
+        stores: (initializer) => isStored(built, initializer),
         write(edits) {
           if (edits.length === 0) return [allOf(source)]
           const arrays = changedArrays(built, edits)

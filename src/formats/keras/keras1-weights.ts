@@ -1,6 +1,6 @@
 import { dataTypes, elementCount } from '../../ir/tensor.ts'
 import { permuted } from './permute.ts'
-import type { Layer } from './topology.ts'
+import { innerLayer, type Layer } from './topology.ts'
 import type { StoredWeight } from './weights.ts'
 
 /** Who wrote the arrays of a `.h5` file. */
@@ -11,6 +11,7 @@ export interface Writer {
   readonly backend: string | undefined
 }
 
+const wrappers = new Set(['Bidirectional', 'TimeDistributed'])
 const convolutions = new Set(['Conv1D', 'Conv2D', 'Conv3D', 'Conv2DTranspose'])
 
 /**
@@ -26,6 +27,14 @@ export function asKeras2(
   if (kernel && convolutions.has(layer.className)) {
     const ordered = writer.major === 1 ? kernelOf1(kernel, layer) : kernel
     return [writer.backend === 'theano' ? mirrored(ordered) : ordered, ...others]
+  }
+  if (writer.major === 1 && wrappers.has(layer.className)) {
+    const inner = innerLayer(layer)
+    const directions = layer.className === 'Bidirectional' ? 2 : 1
+    const each = arrays.length / directions
+    return Array.from({ length: directions }, (_, i) =>
+      asKeras2(arrays.slice(i * each, (i + 1) * each), inner, writer),
+    ).flat()
   }
   const gates = writer.major === 1 ? gatesOf[layer.className] : undefined
   if (!gates || arrays.length !== 3 * gates.length) return arrays
@@ -43,7 +52,11 @@ const gatesOf: Readonly<Record<string, readonly number[]>> = {
 function kernelOf1(kernel: StoredWeight, { className, config }: Layer): StoredWeight {
   const isFirst = config.raw('data_format') === 'channels_first'
   const rank = kernel.dims.length
-  // Early one-dimensional convolutions were two-dimensional ones with an axis of size 1.
+  // Early one-dimensional convolutions were two-dimensional ones with an axis of size 1, before Keras 1.2 the last.
+  if (className === 'Conv1D' && rank === 4 && kernel.dims[1] !== 1 && kernel.dims[3] === 1) {
+    const kept = turned(kernel, [2, 3, 1, 0])
+    return { ...kept, dims: kept.dims.filter((_, axis) => axis !== 1) }
+  }
   if (className === 'Conv1D' && rank === 4 && kernel.dims[1] === 1)
     return { ...kernel, dims: kernel.dims.filter((_, axis) => axis !== 1), locator: undefined }
   if (className === 'Conv2DTranspose' && rank === 4)

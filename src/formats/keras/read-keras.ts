@@ -74,6 +74,10 @@ export function parseConfig(text: string): unknown {
   }
 }
 
+/** Whether the file holds the initializer as it is, so that it can be set. */
+export const isStored = ({ locations }: BuiltModel, initializer: string): boolean =>
+  locations.get(initializer)?.weight.locator !== undefined
+
 /** The arrays of the file that `edits` change, with what they hold then. */
 export const changedArrays = (built: BuiltModel, edits: readonly Edit[]): Map<Dataset, Uint8Array> =>
   new Map([...changedWeights(built, edits)].map(([weight, bytes]) => [datasetOf(weight), bytes]))

@@ -22,13 +22,24 @@ export function replacementsOf(
       throw new UserError(
         `cannot set '${value}'${split ? ` for '${labelOf(split.node)}' alone` : ''}: the program shares or computes it; give each layer a module of its own and export again`,
       )
-    for (const [name, other] of stored)
-      if (name !== value && overlap(view, other))
-        throw new UserError(
-          `cannot set '${value}': its memory is also that of '${name}'; export the model with a copy of each`,
-        )
+    const name = sharerOf(value, stored)
+    if (name !== undefined)
+      throw new UserError(
+        `cannot set '${value}': its memory is also that of '${name}'; export the model with a copy of each`,
+      )
     return { view, tensor }
   })
+}
+
+/** Whether the file keeps the initializer in memory of its own. */
+export const isStored = (value: string, stored: ReadonlyMap<string, StoredTensor>): boolean =>
+  stored.has(value) && sharerOf(value, stored) === undefined
+
+/** Another tensor that is a view of the same elements. */
+function sharerOf(value: string, stored: ReadonlyMap<string, StoredTensor>): string | undefined {
+  const view = stored.get(value)
+  for (const [name, other] of stored) if (view && name !== value && overlap(view, other)) return name
+  return undefined
 }
 
 /** What to write in the source in place of a noise. */

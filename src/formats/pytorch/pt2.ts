@@ -2,7 +2,7 @@ import { UserError } from '../../ir/errors.ts'
 import { Archive } from '../../platform/archive.ts'
 import { isZip, memberNames } from '../../platform/zip.ts'
 import { defineFormat } from '../define-format.ts'
-import { replacementsOf } from './edits.ts'
+import { isStored, replacementsOf } from './edits.ts'
 import { readPayload } from './payload.ts'
 import { parseProgram } from './program.ts'
 import { translate } from './translate.ts'
@@ -47,6 +47,7 @@ export const pt2 = defineFormat({
       model,
       notes,
       companions: [],
+      stores: (initializer) => isStored(initializer, stored),
       write: (edits) => archive.write(payload.replace(replacementsOf(edits, model, stored))),
     }
   },

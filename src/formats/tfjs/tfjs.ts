@@ -47,6 +47,7 @@ export const tfjs = defineFormat({
       model: built.model,
       notes: built.notes,
       companions: weights.shards.map(({ path, name }) => ({ path, name })),
+      stores: (initializer) => built.locations.has(initializer),
       write: (edits) => changed(edits).chunks,
       writeCompanions: (edits) => changed(edits).companions,
     }
