@@ -1,6 +1,6 @@
 /**
- * Lets Keras 2 and 3 and TensorFlow.js load what varshift writes (running statistics set, noise replaced, taken away
- * and put in), with the layers that `varshift layer` prints, and compares their eval outputs with varshift's own. Also
+ * Lets Keras 2 and 3 and TensorFlow.js load what varshift writes (running statistics and weights set, noise replaced,
+ * taken away and put in, all at once), with the layers that `varshift layer` prints, and compares their eval outputs with varshift's own. Also
  * measures those layers in training mode. Needs the frameworks, so it is no test:
  *
  *   PYTHON=python TFJS=FOLDER npx jiti scripts/oracle/check-written.ts
@@ -13,6 +13,7 @@ import { fileURLToPath } from 'node:url'
 import { unzipSync } from 'fflate'
 import { factsOf } from '../../src/analysis/index.ts'
 import { fix } from '../../src/commands/fix.ts'
+import { parametersNotStored } from '../../src/commands/not-stored.ts'
 import { save } from '../../src/commands/save.ts'
 import { encodeNpz } from '../../src/data/npz-write.ts'
 import type { ModelFile } from '../../src/formats/define-format.ts'
@@ -27,6 +28,7 @@ import { nodeFiles } from '../../src/platform/node.ts'
 import { toMode } from '../../src/rewrite/modes/mode.ts'
 import { noiseNode } from '../../src/rewrite/repairs/noise-nodes.ts'
 import { createSession } from '../../src/runtime/session.ts'
+import { parametersOf } from '../../src/train/parameters.ts'
 
 const here = fileURLToPath(new URL('.', import.meta.url))
 const oracle = join(here, '../../test/oracle')
@@ -41,7 +43,8 @@ interface Input {
 }
 
 /** New statistics for every norm that does not share its own, and something else for every noise that is a layer. */
-function editsFor({ model }: ModelFile): Edit[] {
+function editsFor(file: ModelFile): Edit[] {
+  const { model } = file
   const { norms, noises } = factsOf(model)
   const readers = (value: string) => norms.filter(({ node }) => node.inputs[3] === value).length
   const statistics = norms
@@ -74,7 +77,20 @@ function editsFor({ model }: ModelFile): Edit[] {
     .at(-1)
   const noise = noiseNode(model, 'dropout', 0.25, { training: true, label: 'dropout_before_head' })
   const inserted: Edit[] = head ? [{ kind: 'insert-noise', node: keyOf(head), inputIndex: 0, noise }] : []
-  return [...statistics, ...replaced, ...inserted]
+  const left = new Set(parametersNotStored(file))
+  const weights = parametersOf(model)
+    .filter(({ value }) => !left.has(value))
+    .map(
+      ({ value, tensor }): Edit => ({
+        kind: 'set-tensor',
+        value,
+        tensor: Tensor.float32(
+          tensor.dims,
+          tensor.toNumbers().map((v) => 0.9 * v + 0.01),
+        ),
+      }),
+    )
+  return [...statistics, ...weights, ...replaced, ...inserted]
 }
 
 const cases: { path: string; inputs: Input[]; outputs: number[][] }[] = []
@@ -91,7 +107,7 @@ async function write(name: string, source: string, target: string, inputs: Input
   await session.release()
   const outputs = model.graph.outputs.map((output) => [...results.get(output.name)!.toNumbers()])
   cases.push({ path: target, inputs, outputs })
-  console.log(`${name}: ${edits.map(({ kind }) => kind).join(', ')}`)
+  console.log(`${name}: ${[...new Set(edits.map(({ kind }) => kind))].join(', ')}`)
 }
 
 for (const name of readdirSync(join(oracle, 'tfjs'))) {
