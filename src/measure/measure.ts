@@ -2,7 +2,6 @@ import { factsOf } from '../analysis/index.ts'
 import type { AdaptedDataset } from '../data/adapt.ts'
 import type { Batch } from '../data/dataset.ts'
 import { checkLabels } from '../data/labels.ts'
-import { encodeModel } from '../formats/onnx/write.ts'
 import { UserError } from '../ir/errors.ts'
 import type { Model } from '../ir/model.ts'
 import { isFloat, type Tensor } from '../ir/tensor.ts'
@@ -59,7 +58,7 @@ export async function measure(
   const { samples = data.size, threads, signal, onProgress } = options
   const total = Math.min(samples, data.size)
   const probed = probeInMode(model, 'eval', data)
-  const session = await createSession(encodeModel(probed.model), { threads, name: 'the model in eval mode' })
+  const session = await createSession(probed.model, { threads, name: 'the model in eval mode' })
   try {
     const gathering = new Gathering(probed)
     const board = new ScoreBoard()
@@ -136,8 +135,8 @@ async function compareModes(
   const sessions = new Map<Mode, Session>()
   try {
     for (const mode of ['train', 'eval', 'sample'] as const) {
-      const bytes = encodeModel(withInputShapes(toMode(model, mode, { seed }), data))
-      sessions.set(mode, await createSession(bytes, { threads, name: `the model in ${mode} mode` }))
+      const ready = withInputShapes(toMode(model, mode, { seed }), data)
+      sessions.set(mode, await createSession(ready, { threads, name: `the model in ${mode} mode` }))
     }
     const boards = new Map<Mode, ScoreBoard>([
       ['train', new ScoreBoard()],
@@ -201,7 +200,7 @@ export async function measureMoments(
 ): Promise<Pass> {
   const total = Math.min(samples, data.size)
   const probed = probeInMode(model, mode, data)
-  const session = await createSession(encodeModel(probed.model), {
+  const session = await createSession(probed.model, {
     threads,
     name: `the model in ${mode} mode`,
   })
@@ -458,7 +457,7 @@ export async function agreementOf(
   const { samples = a.data.size, threads, signal, onProgress } = options
   const total = Math.min(samples, a.data.size, b.data.size)
   const open = ({ model, data, name }: Compared) =>
-    createSession(encodeModel(withInputShapes(toMode(model, 'eval'), data)), { threads, name })
+    createSession(withInputShapes(toMode(model, 'eval'), data), { threads, name })
   const first = await open(a)
   const second = await open(b)
   const others = b.data.batches({ limit: total })[Symbol.asyncIterator]()

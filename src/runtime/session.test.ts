@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
-import { encodeModel } from '../formats/onnx/index.ts'
+import { encodeInMemory, encodeModel } from '../formats/onnx/index.ts'
+import { uniform } from '../ir/random.ts'
 import { Tensor } from '../ir/tensor.ts'
 import { parseModel } from '../ir/text.ts'
 import { createSession } from './session.ts'
@@ -72,3 +73,25 @@ test.each([false, true])(
     await session.release()
   },
 )
+
+test('a model whose large tensors lie beside it computes what its file does', async () => {
+  const model = parseModel(`
+    <ir_version: 8, opset_import: ["": 17]>
+    g (float32[N, 128] x) => (float32[N, 256] y)
+    <float32[128, 256] w = uniform(-1, 1, 1), float32[256, 256] v = uniform(-1, 1, 2), float16[256, 256] h = fill(0.25), float32[256] b = uniform(-1, 1, 3)>
+    { a = MatMul(x, w) r = Relu(a) c = MatMul(r, v) k = Cast <to = 1> (h) d = MatMul(c, k) y = Add(d, b) }`)
+  const { bytes, externalData } = encodeInMemory(model)
+  expect(externalData.map(({ data }) => data.length)).toEqual([4 * 128 * 256, 4 * 256 * 256, 2 * 256 * 256])
+  expect(bytes.length).toBeLessThan(4096)
+  // No copies: what is given away are the bytes of the model's own tensors.
+  expect(externalData[0]!.data).toBe(model.graph.initializers.get('w')!.bytes)
+  const feeds = new Map([['x', Tensor.float32([3, 128], uniform(384, -1, 1, 9))]])
+  const outputs: Float64Array[] = []
+  for (const given of [model, encodeModel(model)]) {
+    const session = await createSession(given, { threads: 1 })
+    outputs.push((await session.run(feeds)).get('y')!.toNumbers())
+    await session.release()
+  }
+  expect(outputs[0]).toEqual(outputs[1])
+  expect(outputs[0]!.some((y) => Math.abs(y) > 1)).toBe(true)
+})

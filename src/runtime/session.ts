@@ -1,5 +1,7 @@
 import * as ort from '#onnxruntime'
+import { encodeInMemory } from '../formats/onnx/write.ts'
 import { UserError } from '../ir/errors.ts'
+import type { Model } from '../ir/model.ts'
 import { aligned, type DataType, dataTypes, Tensor } from '../ir/tensor.ts'
 import { canSpareCopies, runWithoutCopies, withoutCopies } from './uncopied.ts'
 
@@ -33,13 +35,22 @@ export interface Session {
   release(): Promise<void>
 }
 
-/** Prepares an ONNX model (the bytes of its file) for running. Throws a UserError if it, or the device, cannot be. */
-export async function createSession(model: Uint8Array, options: SessionOptions = {}): Promise<Session> {
+/**
+ * Prepares a model, or an ONNX file (its bytes), for running. Throws a UserError if it, or the device, cannot be.
+ * A model may be larger than 2 GiB, a file not.
+ */
+export async function createSession(
+  model: Model | Uint8Array,
+  options: SessionOptions = {},
+): Promise<Session> {
   const { threads = 0, device = 'cpu', name = 'the model', writesInPlace = false } = options
   const sparesCopies = writesInPlace && (await canSpareCopies())
+  const { bytes, externalData } =
+    model instanceof Uint8Array ? { bytes: model, externalData: [] } : encodeInMemory(model)
   let session: ort.InferenceSession
   try {
-    session = await ort.InferenceSession.create(sparesCopies ? withoutCopies(model) : model, {
+    session = await ort.InferenceSession.create(sparesCopies ? withoutCopies(bytes) : bytes, {
+      ...(externalData.length > 0 ? { externalData } : {}),
       executionProviders: device === 'cpu' ? ['cpu'] : [device, 'cpu'],
       ...(threads > 0 ? { intraOpNumThreads: threads } : {}),
       // Of version 1.30: it folds padding by zeros into a max pool, which pads by minus infinity.

@@ -221,6 +221,27 @@ export function writeTensor(out: MessageWriter, name: string, tensor: Tensor): v
   else out.bytes(schema.tensor.rawData, tensor.bytes)
 }
 
+/** The same of a tensor whose data is the whole of the file `location`. */
+export function writeExternalTensor(
+  out: MessageWriter,
+  name: string,
+  tensor: Tensor,
+  location: string,
+): void {
+  const s = schema.tensor
+  for (const dim of tensor.dims) out.int(s.dims, dim)
+  out.int(s.dataType, dataTypes[tensor.dataType].onnx).string(s.name, name)
+  for (const [key, value] of [
+    ['location', location],
+    ['offset', '0'],
+    ['length', String(tensor.bytes.length)],
+  ] as const)
+    out.message(s.externalData, (entry) => {
+      entry.string(schema.entry.key, key).string(schema.entry.value, value)
+    })
+  out.int(s.dataLocation, 1)
+}
+
 /**
  * The record of an existing TensorProto with other contents of the same type and size. Data goes into the field that
  * held it (external data becomes embedded); name, documentation and unknown fields stay.

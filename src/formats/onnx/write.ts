@@ -16,7 +16,7 @@ import { noiseChanges, withFunctions } from '../../ir/noise-edit.ts'
 import { dataTypes, type Tensor } from '../../ir/tensor.ts'
 import type { Locations } from './read.ts'
 import * as schema from './schema.ts'
-import { replaceContents, writeTensor } from './tensor.ts'
+import { replaceContents, writeExternalTensor, writeTensor } from './tensor.ts'
 import { concat, type Field, fieldsOf, MessageWriter, type Replacement, splice, text } from './wire.ts'
 
 /**
@@ -159,16 +159,41 @@ function attributeName(bytes: Uint8Array, field: Field): string | undefined {
 }
 
 /** A whole ONNX file for `model`. */
-export function encodeModel(model: Model): Uint8Array {
+export const encodeModel = (model: Model): Uint8Array => encode(model, writeTensor)
+
+/** Smaller ones are not worth an entry of their own. */
+const largeBytes = 2 ** 16
+
+/** A model as files in memory: what is large lies beside it, under the paths that it names, and is not copied. */
+export interface ModelInMemory {
+  readonly bytes: Uint8Array
+  readonly externalData: readonly { readonly path: string; readonly data: Uint8Array }[]
+}
+
+/** The model with its large initializers beside it, so that their sum may pass the 2 GiB of one protobuf message. */
+export function encodeInMemory(model: Model): ModelInMemory {
+  const externalData: { path: string; data: Uint8Array }[] = []
+  const bytes = encode(model, (out, name, tensor) => {
+    if (tensor.strings || tensor.bytes.length < largeBytes) return writeTensor(out, name, tensor)
+    const path = `tensor-${externalData.length}`
+    externalData.push({ path, data: tensor.bytes })
+    writeExternalTensor(out, name, tensor, path)
+  })
+  return { bytes, externalData }
+}
+
+type WriteInitializer = (out: MessageWriter, name: string, tensor: Tensor) => void
+
+function encode(model: Model, writeInitializer: WriteInitializer): Uint8Array {
   const out = new MessageWriter()
   out.int(schema.model.irVersion, model.irVersion).string(schema.model.producerName, 'varshift')
   for (const [domain, version] of model.opsets) writeOpset(out, schema.model.opsetImport, domain, version)
-  out.message(schema.model.graph, (inner) => writeGraph(inner, model.graph))
+  out.message(schema.model.graph, (inner) => writeGraph(inner, model.graph, writeInitializer))
   for (const f of model.functions) out.message(schema.model.functions, (inner) => writeFunction(inner, f))
   const size = out.finish().reduce((sum, chunk) => sum + chunk.length, 0)
   if (size >= 2 ** 31)
     throw new UserError(
-      `the model takes ${(size / 2 ** 30).toFixed(1)} GiB in memory; ONNX Runtime takes at most 2 GiB this way: it cannot be run here; check still works, and fix with statistics from elsewhere (--from)`,
+      `the model takes ${(size / 2 ** 30).toFixed(1)} GiB as one file, and ONNX allows 2 GiB at most; keep its tensors in files beside it (external data)`,
     )
   return concat(out.finish())
 }
@@ -192,11 +217,15 @@ function writeOpset(out: MessageWriter, field: number, domain: string, version: 
   })
 }
 
-function writeGraph(out: MessageWriter, graph: Graph): void {
+function writeGraph(
+  out: MessageWriter,
+  graph: Graph,
+  writeInitializer: WriteInitializer = writeTensor,
+): void {
   for (const node of graph.nodes) out.message(schema.graph.node, (inner) => writeNode(inner, node))
   out.string(schema.graph.name, graph.name || 'graph')
   for (const [name, tensor] of graph.initializers)
-    out.message(schema.graph.initializer, (inner) => writeTensor(inner, name, tensor))
+    out.message(schema.graph.initializer, (inner) => writeInitializer(inner, name, tensor))
   for (const record of graph.opaque ?? []) out.bytes(record.field, record.bytes)
   for (const input of graph.inputs) out.message(schema.graph.input, (inner) => writeValueInfo(inner, input))
   for (const output of graph.outputs)
