@@ -15,7 +15,7 @@ const threads = Number(process.argv[2] ?? 1)
 answerQuestions(async (question): Promise<Answer> => {
   const job = question as Job
   try {
-    const outcome = await studyCalled(job.study).run(job.parameters, {
+    const outcome = await studyCalled(job.study).experiment.run(job.parameters, {
       openData: (part) => openPart(job.data, part, nodeFiles),
       threads,
       signal: new AbortController().signal,

@@ -10,7 +10,7 @@ import { type Network, parseNetwork } from '../models/index.ts'
 import type { Files } from '../platform/files.ts'
 import type { Budget } from '../result/study.ts'
 import { trainer } from '../train/trainer.ts'
-import type { Cell, CellContext, Outcome, Parameters } from './define-study.ts'
+import type { Cell, CellContext, Experiment, Outcome, Parameters } from './define-study.ts'
 import { pictures, shapeOf } from './pictures.ts'
 
 /** How a classifier of pictures is trained; together with the network's own parameters it makes a cell. */
@@ -65,8 +65,11 @@ export function recipeFor(budget: Budget, seed: number): Recipe {
 export const seedsFor = (budget: Budget, small = 2): readonly number[] =>
   Array.from({ length: { smoke: 1, small, paper: 5 }[budget] }, (_, i) => i + 1)
 
+export const families = ['PreResNet', 'ResNeXt', 'WRN', 'DenseNet'] as const
+export type Family = (typeof families)[number]
+
 /** The paper's four families, in sizes that a budget can train. */
-export const familiesFor = (budget: Budget): Readonly<Record<string, string>> =>
+export const familiesFor = (budget: Budget): Readonly<Record<Family, string>> =>
   budget === 'paper'
     ? {
         PreResNet: 'preresnet-164-bottleneck',
@@ -205,7 +208,6 @@ export async function recalibratedOn(
 
 /** A classifier with noise somewhere, as a cell: everything that determines it. */
 export type ClassifierCell = Recipe & {
-  readonly family: string
   readonly network: string
   readonly noise: string
   readonly value: number
@@ -224,18 +226,22 @@ export type ClassifierOutcome = Scores &
 const recalibrationSamples = 1000
 
 /** Trains the cell's network and looks at it in every way that a table of the paper asks for. */
-export async function runClassifier(cell: ClassifierCell, context: CellContext): Promise<ClassifierOutcome> {
-  const build = namedBuilder(cell.network, cell.noise, cell.value, cell.placement)
-  const { model, train, test, losses } = await trainClassifier(build, cell, context)
-  const repaired = await recalibratedOn(model, train, recalibrationSamples, context)
-  const after = await scoresOf(repaired, test, context)
-  return {
-    ...(await scoresOf(model, test, context)),
-    ...(await shiftOf(model, train, context)),
-    recalibratedErrorPercent: after.errorPercent,
-    recalibratedLoss: after.loss,
-    losses,
-  }
+export const classifier: Experiment<ClassifierCell, ClassifierOutcome> = {
+  id: 'classifier',
+  version: 1,
+  async run(cell, context) {
+    const build = namedBuilder(cell.network, cell.noise, cell.value, cell.placement)
+    const { model, train, test, losses } = await trainClassifier(build, cell, context)
+    const repaired = await recalibratedOn(model, train, recalibrationSamples, context)
+    const after = await scoresOf(repaired, test, context)
+    return {
+      ...(await scoresOf(model, test, context)),
+      ...(await shiftOf(model, train, context)),
+      recalibratedErrorPercent: after.errorPercent,
+      recalibratedLoss: after.loss,
+      losses,
+    }
+  },
 }
 
 /** Every family of the paper, every noise given, every seed. */
@@ -244,10 +250,8 @@ export const classifierGrid = (
   noises: readonly { readonly noise: string; readonly value: number; readonly placement: string }[],
   { seeds = seedsFor(budget) }: { readonly seeds?: readonly number[] } = {},
 ): ClassifierCell[] =>
-  Object.entries(familiesFor(budget)).flatMap(([family, network]) =>
-    noises.flatMap((noise) =>
-      seeds.map((seed) => ({ family, network, ...noise, ...recipeFor(budget, seed) })),
-    ),
+  Object.values(familiesFor(budget)).flatMap((network) =>
+    noises.flatMap((noise) => seeds.map((seed) => ({ network, ...noise, ...recipeFor(budget, seed) }))),
   )
 
 /** The outcomes of the cells that match, over seeds. */

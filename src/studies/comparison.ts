@@ -2,9 +2,9 @@ import type { Budget } from '../result/study.ts'
 import {
   type ClassifierCell,
   type ClassifierOutcome,
+  classifier,
   outcomesOf,
   recipeFor,
-  runClassifier,
   seedsFor,
 } from './classifier.ts'
 import { defineStudy, type Study } from './define-study.ts'
@@ -34,17 +34,15 @@ interface Comparison {
 export function defineComparison({ variants, seeds = 2, ...head }: Comparison): Study {
   return defineStudy<ClassifierCell, ClassifierOutcome>({
     ...head,
-    version: 1,
     needsData: true,
     grid: (budget) =>
-      variants(budget).flatMap(({ name, ...variant }) =>
-        seedsFor(budget, seeds).map((seed) => ({ ...recipeFor(budget, seed), ...variant, family: name })),
+      variants(budget).flatMap(({ name: _, ...variant }) =>
+        seedsFor(budget, seeds).map((seed) => ({ ...recipeFor(budget, seed), ...variant })),
       ),
-    run: runClassifier,
-    summarise(cells) {
-      const names = [...new Set(cells.map(({ parameters }) => parameters.family))]
-      const told = names.flatMap((name) => {
-        const found = outcomesOf(cells, { family: name })
+    experiment: classifier,
+    summarise(cells, budget) {
+      const told = variants(budget).flatMap(({ name, ...variant }) => {
+        const found = outcomesOf(cells, variant)
         return found.length === 0 ? [] : [{ name, found }]
       })
       const errorOf = (found: readonly ClassifierOutcome[]) => meanOf(found.map((o) => o.errorPercent))

@@ -29,11 +29,17 @@ export interface Summary {
   readonly conclusions: readonly string[]
 }
 
-export interface StudyDefinition<P extends Parameters, O extends Outcome> {
-  /** `author-year/table-n` or the question in a few words. */
+/** How cells of one kind are made. Studies of the same experiment share their cells. */
+export interface Experiment<P extends Parameters, O extends Outcome> {
   readonly id: string
   /** To be raised whenever a change of the code changes what a cell finds. */
   readonly version: number
+  run(parameters: P, context: CellContext): Promise<O>
+}
+
+export interface StudyDefinition<P extends Parameters, O extends Outcome> {
+  /** `author-year/table-n` or the question in a few words. */
+  readonly id: string
   /** What is put to the test, in one sentence. */
   readonly claim: string
   readonly source: string
@@ -45,7 +51,7 @@ export interface StudyDefinition<P extends Parameters, O extends Outcome> {
   readonly minutes: Readonly<Record<Budget, number>>
   /** The grid: independent cells, in the order of the tables. */
   grid(budget: Budget): readonly P[]
-  run(parameters: P, context: CellContext): Promise<O>
+  readonly experiment: Experiment<P, O>
   /** Depends on nothing but the cells; some may be missing. */
   summarise(cells: readonly Cell<P, O>[], budget: Budget): Summary
 }

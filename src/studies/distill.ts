@@ -101,7 +101,6 @@ const needed = 1
  */
 export const distillStudy = defineStudy<Cell, Found>({
   id: 'distill',
-  version: 1,
   claim:
     'On convolutional networks a file alone wins back at least 80 % of what real data would, and where it cannot, the repair refuses.',
   source: 'docs/theory.md, "Distilled inputs"',
@@ -120,22 +119,26 @@ export const distillStudy = defineStudy<Cell, Found>({
     ]
     return nets.flatMap((net) => seeds.map((seed) => ({ ...net, ...recipeFor(budget, seed) })))
   },
-  async run(cell, context) {
-    const { model, train, test } = await trainClassifier(builderOf(cell), cell, context)
-    const trained = await scoresOf(model, test, context)
-    const real = await scoresOf(await recalibratedOn(model, train, realSamples, context), test, context)
-    const { threads, signal } = context
-    const settings = { threads, signal, seed: cell.seed }
-    const found = await distilledRepair(model, settings, noFiles, { regardless: true })
-    return {
-      trained,
-      real,
-      distilled: found.edits ? await scoresOf(applyEdits(model, found.edits), test, context) : null,
-      outcome: found.outcome,
-      reason: found.reason,
-      losses: found.distillation?.losses ?? [],
-      testImages: cell.testImages,
-    }
+  experiment: {
+    id: 'distill',
+    version: 1,
+    async run(cell, context) {
+      const { model, train, test } = await trainClassifier(builderOf(cell), cell, context)
+      const trained = await scoresOf(model, test, context)
+      const real = await scoresOf(await recalibratedOn(model, train, realSamples, context), test, context)
+      const { threads, signal } = context
+      const settings = { threads, signal, seed: cell.seed }
+      const found = await distilledRepair(model, settings, noFiles, { regardless: true })
+      return {
+        trained,
+        real,
+        distilled: found.edits ? await scoresOf(applyEdits(model, found.edits), test, context) : null,
+        outcome: found.outcome,
+        reason: found.reason,
+        losses: found.distillation?.losses ?? [],
+        testImages: cell.testImages,
+      }
+    },
   },
   summarise(cells) {
     const done = cells.flatMap(({ parameters, outcome }) => (outcome ? [{ ...parameters, ...outcome }] : []))

@@ -118,7 +118,6 @@ async function training({ kind, ratio, budget, seed }: Cell, context: CellContex
  */
 export const dropoutMoments = defineStudy<Cell, Found>({
   id: 'dropout-moments',
-  version: 1,
   claim:
     'Scaling Dropout by sqrt(keep) keeps the standard deviation of zero-mean inputs only; moment-preserving dropout keeps mean and deviation of any.',
   source: 'docs/theory.md, "Direct" and open question 2',
@@ -143,7 +142,11 @@ export const dropoutMoments = defineStudy<Cell, Found>({
       })),
     ),
   ],
-  run: (cell, context) => (cell.what === 'moments' ? moments(cell, context) : training(cell, context)),
+  experiment: {
+    id: 'dropout-moments',
+    version: 1,
+    run: (cell, context) => (cell.what === 'moments' ? moments(cell, context) : training(cell, context)),
+  },
   summarise(cells) {
     const rows = inputs.flatMap((input) =>
       kinds.flatMap((kind) =>

@@ -168,7 +168,6 @@ function varianceOf(values: Float64Array): { variance: number; error: number } {
  */
 export const formula = defineStudy<Case, Found>({
   id: 'formula',
-  version: 1,
   claim: 'The closed forms predict the variance in train and in eval mode for every kind of noise.',
   source: 'Li et al., arXiv:1801.05134, section 4; docs/theory.md',
   method:
@@ -176,7 +175,7 @@ export const formula = defineStudy<Case, Found>({
   needsData: false,
   minutes: { smoke: 0.2, small: 2, paper: 20 },
   grid,
-  run,
+  experiment: { id: 'formula', version: 1, run },
   summarise(cells) {
     const done = cells.flatMap(({ parameters, outcome }) => (outcome ? [{ ...parameters, ...outcome }] : []))
     const off = (simulated: number, expected: number, error: number) => ({

@@ -1,6 +1,23 @@
 import { familiesFor } from './classifier.ts'
 import { defineComparison } from './comparison.ts'
 
+/** Relative variances that every kind is tried at: those of Uout with beta 0.1, 0.5 and 1. */
+const relativeVariances = [0.01 / 3, 0.25 / 3, 1 / 3] as const
+
+const kinds = ['dropout', 'gaussian', 'uout', 'spatial-dropout', 'drop-path', 'moment-preserving'] as const
+
+/** Parameter that gives a kind of noise the relative variance `s2`. */
+function parameterOf(kind: (typeof kinds)[number], s2: number): number {
+  switch (kind) {
+    case 'gaussian':
+      return Math.sqrt(s2)
+    case 'uout':
+      return Math.sqrt(3 * s2)
+    default:
+      return s2 / (1 + s2)
+  }
+}
+
 /**
  * At equal relative variance every kind of noise shifts the variance alike; what makes Uout milder is its strength.
  * Source: docs/theory.md, table of noises.
@@ -11,23 +28,18 @@ export const noiseKinds = defineComparison({
     'At equal relative variance every kind of noise shifts the variance alike; what makes Uout milder is its strength.',
   source: 'docs/theory.md, table of noises',
   method:
-    'PreResNet with each kind of noise before the last norm of every block, at the relative variance of Dropout 0.3 (0.43), and Uout and Gaussian at the small strength that is usual for them.',
-  minutes: { smoke: 2, small: 18, paper: 6000 },
-  variants: (budget) =>
-    [
-      { kind: 'none', value: 0 },
-      { kind: 'dropout', value: 0.3 },
-      { kind: 'gaussian', value: Math.sqrt(0.3 / 0.7) },
-      { kind: 'spatial-dropout', value: 0.3 },
-      { kind: 'drop-path', value: 0.3 },
-      { kind: 'moment-preserving', value: 0.3 },
-      { kind: 'uout', value: 0.1 },
-      { kind: 'gaussian', value: 0.1 },
-    ].map(({ kind, value }) => ({
-      name: kind === 'none' ? 'none' : `${kind} ${Number(value.toFixed(3))}`,
-      network: familiesFor(budget).PreResNet!,
-      noise: kind,
-      value,
-      placement: kind === 'none' ? 'none' : 'before-norm',
-    })),
+    'PreResNet with each kind of noise before the last norm of every block, at three relative variances: those of Uout with beta 0.1, 0.5 and 1 (the last that of Dropout 0.25). Moment-preserving Dropout draws that relative variance and then rescales it away.',
+  minutes: { smoke: 3, small: 20, paper: 12_000 },
+  variants: (budget) => [
+    { name: 'none', network: familiesFor(budget).PreResNet, noise: 'none', value: 0, placement: 'none' },
+    ...(budget === 'smoke' ? relativeVariances.slice(-1) : relativeVariances).flatMap((s2) =>
+      kinds.map((kind) => ({
+        name: `${kind} at ${s2.toFixed(4)}`,
+        network: familiesFor(budget).PreResNet,
+        noise: kind,
+        value: parameterOf(kind, s2),
+        placement: 'before-norm',
+      })),
+    ),
+  ],
 })

@@ -61,7 +61,6 @@ const builderOf =
  */
 export const normScaleInit = defineStudy<Cell, Found>({
   id: 'norm-scale-init',
-  version: 1,
   claim: 'Starting gamma at sqrt(2) before ReLU trains faster or better than starting it at 1.',
   source: 'docs/theory.md, open question 1; He et al., arXiv:1502.01852, for the factor 2 of weights',
   method:
@@ -74,9 +73,13 @@ export const normScaleInit = defineStudy<Cell, Found>({
         seedsFor(budget, 4).map((seed) => ({ activation, scale, ...recipeFor(budget, seed) })),
       ),
     ),
-  async run(cell, context) {
-    const { model, test, losses } = await trainClassifier(builderOf(cell), cell, context)
-    return { ...(await scoresOf(model, test, context)), firstLoss: losses[0]!, lastLoss: losses.at(-1)! }
+  experiment: {
+    id: 'norm-scale-init',
+    version: 1,
+    async run(cell, context) {
+      const { model, test, losses } = await trainClassifier(builderOf(cell), cell, context)
+      return { ...(await scoresOf(model, test, context)), firstLoss: losses[0]!, lastLoss: losses.at(-1)! }
+    },
   },
   summarise(cells) {
     const told = (['relu', 'sigmoid', 'tanh', 'mixed'] as const).flatMap((activation) => {

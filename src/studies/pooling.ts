@@ -65,7 +65,6 @@ const builderOf =
  */
 export const pooling = defineStudy<Cell, Found>({
   id: 'pooling',
-  version: 1,
   claim: 'Behind Dropout, max pooling shifts the mean of the next norm’s input; average pooling does not.',
   source: 'docs/theory.md, "Non-linear: what max pooling does"',
   method:
@@ -78,20 +77,29 @@ export const pooling = defineStudy<Cell, Found>({
         seedsFor(budget, 3).map((seed) => ({ pool, ratio, ...recipeFor(budget, seed) })),
       ),
     ),
-  async run(cell, context) {
-    const { model, train, test } = await trainClassifier(builderOf(cell), cell, context)
-    const { threads, signal } = context
-    const { batches } = await dataOf(model, train)
-    const { measurement } = await measure(model, batches, { threads, signal, modeSamples: 0, samples: 1000 })
-    // The first norm comes before any noise.
-    const behind = measurement.layers.slice(1)
-    const repaired = await recalibratedOn(model, train, 1000, context)
-    return {
-      errorPercent: (await scoresOf(model, test, context)).errorPercent,
-      recalibratedErrorPercent: (await scoresOf(repaired, test, context)).errorPercent,
-      meanShift: meanOf(behind.map(({ meanShift }) => Math.abs(meanShift.median))),
-      shiftRatio: meanOf(behind.map(({ shiftRatio }) => shiftRatio)),
-    }
+  experiment: {
+    id: 'pooling',
+    version: 1,
+    async run(cell, context) {
+      const { model, train, test } = await trainClassifier(builderOf(cell), cell, context)
+      const { threads, signal } = context
+      const { batches } = await dataOf(model, train)
+      const { measurement } = await measure(model, batches, {
+        threads,
+        signal,
+        modeSamples: 0,
+        samples: 1000,
+      })
+      // The first norm comes before any noise.
+      const behind = measurement.layers.slice(1)
+      const repaired = await recalibratedOn(model, train, 1000, context)
+      return {
+        errorPercent: (await scoresOf(model, test, context)).errorPercent,
+        recalibratedErrorPercent: (await scoresOf(repaired, test, context)).errorPercent,
+        meanShift: meanOf(behind.map(({ meanShift }) => Math.abs(meanShift.median))),
+        shiftRatio: meanOf(behind.map(({ shiftRatio }) => shiftRatio)),
+      }
+    },
   },
   summarise(cells) {
     const told = [0, 0.3, 0.5].flatMap((ratio) =>

@@ -61,7 +61,6 @@ const reached = ({ activity }: Found): number | null => {
  */
 export const sparseAutoencoder = defineStudy<Cell, Found>({
   id: 'sparse-autoencoder',
-  version: 1,
   claim:
     'A BN with beta started at logit(target) reaches the target activity faster than the KL penalty alone.',
   source: 'docs/theory.md, open question 3; the penalty: Ng, Sparse autoencoder, CS294A notes',
@@ -79,85 +78,89 @@ export const sparseAutoencoder = defineStudy<Cell, Found>({
       Array.from({ length: seeds }, (_, i) => ({ variant, ...rest, seed: i + 1 })),
     )
   },
-  async run(cell, context) {
-    const { threads, signal } = context
-    const { beta, penalty } = variants[cell.variant]
-    const train = await pictures('train', { samples: cell.images, halvings: cell.halvings }, context)
-    const test = await pictures('test', { samples: 500, halvings: cell.halvings }, context)
-    const input = shapeOf(train)
-    const inputs = input.reduce((n, d) => n * d, 1)
-    const net = autoencoder.build(
-      { sizes: [inputs, cell.code], codeNorm: beta === null ? false : { shift: beta } },
-      { input, seed: cell.seed },
-    )
-    const run = await trainer(net.model, {
-      data: train,
-      epochs: cell.epochs,
-      batchSize: 64,
-      optimizer: 'adam',
-      learningRate: 2e-3,
-      loss:
-        penalty > 0
-          ? [
-              'mse',
-              `kl-sparsity:at=encoder.code.activation,target=${target},weight=${(6 * penalty) / inputs}`,
-            ]
-          : 'mse',
-      target: 'input',
-      seed: cell.seed,
-      threads,
-      signal,
-    })
-    const activity: number[] = []
-    const error: number[] = []
-    let last: Awaited<ReturnType<typeof look>> | undefined
-    const look = async () => {
-      const model = toMode(run.model(), 'eval')
-      const wanted = model.graph.inputs.map(({ name, type }) => ({
-        name,
-        dataType: 'float32' as const,
-        shape: type?.shape,
-      }))
-      const session = await createSession(encodeModel(model), { threads: threads })
-      const codes: Float64Array[] = []
-      let [squares, count] = [0, 0]
-      for await (const { inputs: fed } of adapt(test, wanted, { batchSize: 100 }).batches()) {
-        const out = await session.run(fed)
-        const x = fed.get(wanted[0]!.name)!.toNumbers()
-        out
-          .get('reconstruction')!
-          .toNumbers()
-          .forEach((y, i) => {
-            squares += (y - x[i]!) ** 2
-          })
-        count += x.length
-        codes.push(out.get('code')!.toNumbers())
+  experiment: {
+    id: 'sparse-autoencoder',
+    version: 1,
+    async run(cell, context) {
+      const { threads, signal } = context
+      const { beta, penalty } = variants[cell.variant]
+      const train = await pictures('train', { samples: cell.images, halvings: cell.halvings }, context)
+      const test = await pictures('test', { samples: 500, halvings: cell.halvings }, context)
+      const input = shapeOf(train)
+      const inputs = input.reduce((n, d) => n * d, 1)
+      const net = autoencoder.build(
+        { sizes: [inputs, cell.code], codeNorm: beta === null ? false : { shift: beta } },
+        { input, seed: cell.seed },
+      )
+      const run = await trainer(net.model, {
+        data: train,
+        epochs: cell.epochs,
+        batchSize: 64,
+        optimizer: 'adam',
+        learningRate: 2e-3,
+        loss:
+          penalty > 0
+            ? [
+                'mse',
+                `kl-sparsity:at=encoder.code.activation,target=${target},weight=${(6 * penalty) / inputs}`,
+              ]
+            : 'mse',
+        target: 'input',
+        seed: cell.seed,
+        threads,
+        signal,
+      })
+      const activity: number[] = []
+      const error: number[] = []
+      let last: Awaited<ReturnType<typeof look>> | undefined
+      const look = async () => {
+        const model = toMode(run.model(), 'eval')
+        const wanted = model.graph.inputs.map(({ name, type }) => ({
+          name,
+          dataType: 'float32' as const,
+          shape: type?.shape,
+        }))
+        const session = await createSession(encodeModel(model), { threads: threads })
+        const codes: Float64Array[] = []
+        let [squares, count] = [0, 0]
+        for await (const { inputs: fed } of adapt(test, wanted, { batchSize: 100 }).batches()) {
+          const out = await session.run(fed)
+          const x = fed.get(wanted[0]!.name)!.toNumbers()
+          out
+            .get('reconstruction')!
+            .toNumbers()
+            .forEach((y, i) => {
+              squares += (y - x[i]!) ** 2
+            })
+          count += x.length
+          codes.push(out.get('code')!.toNumbers())
+        }
+        await session.release()
+        return { codes, error: squares / count }
       }
-      await session.release()
-      return { codes, error: squares / count }
-    }
-    for await (const event of run) {
-      if (event.type !== 'epoch') continue
-      last = await look()
-      const all = last.codes.flatMap((code) => [...code])
-      activity.push(meanOf(all))
-      error.push(last.error)
-    }
-    signal.throwIfAborted()
-    const all = last!.codes.flatMap((code) => [...code])
-    const units = Array.from({ length: cell.code }, (_, unit) =>
-      meanOf(all.filter((_, i) => i % cell.code === unit)),
-    )
-    const histogram = new Array<number>(10).fill(0)
-    for (const value of all) histogram[Math.min(9, Math.floor(10 * value))]! += 1 / all.length
-    const share = (test: (mean: number) => boolean) => (100 * units.filter(test).length) / units.length
-    return {
-      activity,
-      error,
-      deadPercent: share((mean) => mean < 0.001 * target),
-      saturatedPercent: share((mean) => mean > 0.5),
-      histogram,
-    }
+      for await (const event of run) {
+        if (event.type !== 'epoch') continue
+        last = await look()
+        const all = last.codes.flatMap((code) => [...code])
+        activity.push(meanOf(all))
+        error.push(last.error)
+      }
+      signal.throwIfAborted()
+      const all = last!.codes.flatMap((code) => [...code])
+      const units = Array.from({ length: cell.code }, (_, unit) =>
+        meanOf(all.filter((_, i) => i % cell.code === unit)),
+      )
+      const histogram = new Array<number>(10).fill(0)
+      for (const value of all) histogram[Math.min(9, Math.floor(10 * value))]! += 1 / all.length
+      const share = (test: (mean: number) => boolean) => (100 * units.filter(test).length) / units.length
+      return {
+        activity,
+        error,
+        deadPercent: share((mean) => mean < 0.001 * target),
+        saturatedPercent: share((mean) => mean > 0.5),
+        histogram,
+      }
+    },
   },
   summarise(cells) {
     const names = Object.keys(variants) as Cell['variant'][]

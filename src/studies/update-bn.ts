@@ -49,7 +49,6 @@ async function updateBn(model: Model, train: Dataset, { threads, signal }: CellC
  */
 export const updateBnStudy = defineStudy<Cell, Found>({
   id: 'update-bn',
-  version: 1,
   claim:
     'Re-estimating statistics helps with the noise off and not with it on; 64 to 256 samples are enough.',
   source: 'docs/theory.md, "Downstream"; PyTorch’s torch.optim.swa_utils.update_bn',
@@ -62,18 +61,22 @@ export const updateBnStudy = defineStudy<Cell, Found>({
       network: familiesFor(budget).PreResNet!,
       ...recipeFor(budget, seed),
     })),
-  async run(cell, context) {
-    const build = namedBuilder(cell.network, 'dropout', 0.5, 'before-norm')
-    const { model, train, test } = await trainClassifier(build, cell, context)
-    const error = async (repaired: Model) => (await scoresOf(repaired, test, context)).errorPercent
-    const samples = [...counts.filter((count) => count < train.size), train.size]
-    const noiseOn: number[] = []
-    const noiseOff: number[] = []
-    for (const count of samples) {
-      noiseOn.push(await error(await updateBn(model, fairPart(train, count), context)))
-      noiseOff.push(await error(await recalibratedOn(model, train, count, context)))
-    }
-    return { trained: await error(model), samples, noiseOn, noiseOff }
+  experiment: {
+    id: 'update-bn',
+    version: 1,
+    async run(cell, context) {
+      const build = namedBuilder(cell.network, 'dropout', 0.5, 'before-norm')
+      const { model, train, test } = await trainClassifier(build, cell, context)
+      const error = async (repaired: Model) => (await scoresOf(repaired, test, context)).errorPercent
+      const samples = [...counts.filter((count) => count < train.size), train.size]
+      const noiseOn: number[] = []
+      const noiseOff: number[] = []
+      for (const count of samples) {
+        noiseOn.push(await error(await updateBn(model, fairPart(train, count), context)))
+        noiseOff.push(await error(await recalibratedOn(model, train, count, context)))
+      }
+      return { trained: await error(model), samples, noiseOn, noiseOff }
+    },
   },
   summarise(cells) {
     const found = outcomesOf(cells, {})

@@ -2,14 +2,16 @@ import type { Budget } from '../../result/study.ts'
 import {
   type ClassifierCell,
   type ClassifierOutcome,
+  classifier,
   classifierGrid,
+  type Family,
+  families,
+  familiesFor,
   outcomesOf,
-  runClassifier,
 } from '../classifier.ts'
 import { defineStudy, type Study } from '../define-study.ts'
 import { meanOf, meanText } from '../statistics.ts'
 import { distinct, method, noiseOf, source } from './common.ts'
-import { families } from './published.ts'
 
 interface ErrorTable {
   readonly id: string
@@ -31,7 +33,6 @@ export function defineErrorTable(table: ErrorTable): Study {
   const { id, claim, minutes, noise, placement, parameter, values, published } = table
   return defineStudy<ClassifierCell, ClassifierOutcome>({
     id,
-    version: 1,
     claim,
     source: `${source}, ${table.table}`,
     method,
@@ -44,10 +45,11 @@ export function defineErrorTable(table: ErrorTable): Study {
           (budget === 'smoke' ? [0, 0.3] : values).map((value) => noiseOf(noise, value, placement)),
         ),
       ),
-    run: runClassifier,
-    summarise(cells) {
-      const at = (family: string, value: number) =>
-        outcomesOf(cells, { family, ...noiseOf(noise, value, placement) })
+    experiment: classifier,
+    summarise(cells, budget) {
+      const networks = familiesFor(budget)
+      const at = (family: Family, value: number) =>
+        outcomesOf(cells, { network: networks[family], ...noiseOf(noise, value, placement) })
       const rows = families.flatMap((family) =>
         values.flatMap((value, i) => {
           const found = at(family, value)

@@ -1,13 +1,17 @@
 import {
   type ClassifierCell,
   type ClassifierOutcome,
+  classifier,
   classifierGrid,
+  familiesFor,
   outcomesOf,
-  runClassifier,
 } from '../classifier.ts'
 import { defineStudy } from '../define-study.ts'
 import { halfInterval, meanOf } from '../statistics.ts'
 import { method, noiseOf, placements, source } from './common.ts'
+
+/** The families that are drawn. */
+const shown = ['DenseNet', 'PreResNet'] as const
 
 /**
  * Shift ratio of every norm, in graph order, with and without Dropout 0.5 before the last norm of every block.
@@ -15,7 +19,6 @@ import { method, noiseOf, placements, source } from './common.ts'
  */
 export const figure1 = defineStudy<ClassifierCell, ClassifierOutcome>({
   id: 'li-2018/figure-1',
-  version: 1,
   claim: 'With Dropout before norms the variance shifts in every layer; without it, in none.',
   source: `${source}, figure 1`,
   method,
@@ -25,14 +28,15 @@ export const figure1 = defineStudy<ClassifierCell, ClassifierOutcome>({
     classifierGrid(
       budget,
       [0, 0.5].map((ratio) => noiseOf('dropout', ratio, placements.a)),
-    ).filter(({ family }) => family === 'DenseNet' || family === 'PreResNet'),
-  run: runClassifier,
-  summarise(cells) {
-    const kinds = ['DenseNet', 'PreResNet'].flatMap((family) =>
+    ).filter(({ network }) => shown.some((family) => network === familiesFor(budget)[family])),
+  experiment: classifier,
+  summarise(cells, budget) {
+    const networks = familiesFor(budget)
+    const kinds = shown.flatMap((family) =>
       [0.5, 0].map((ratio) => ({
         family,
         ratio,
-        found: outcomesOf(cells, { family, ...noiseOf('dropout', ratio, placements.a) }),
+        found: outcomesOf(cells, { network: networks[family], ...noiseOf('dropout', ratio, placements.a) }),
       })),
     )
     const told = kinds.filter(({ found }) => found.length > 0)

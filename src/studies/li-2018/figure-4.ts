@@ -2,14 +2,17 @@ import type { StudyFigure } from '../../result/study.ts'
 import {
   type ClassifierCell,
   type ClassifierOutcome,
+  classifier,
   classifierGrid,
+  type Family,
+  families,
+  familiesFor,
   outcomesOf,
-  runClassifier,
 } from '../classifier.ts'
 import { defineStudy } from '../define-study.ts'
 import { halfInterval, meanOf, meanText } from '../statistics.ts'
 import { distinct, method, noiseOf, placements, source } from './common.ts'
-import { families, figure4Error, figure4Ratio, ratios } from './published.ts'
+import { figure4Error, figure4Ratio, ratios } from './published.ts'
 
 const places = ['a', 'b'] as const
 
@@ -20,7 +23,6 @@ const places = ['a', 'b'] as const
  */
 export const figure4 = defineStudy<ClassifierCell, ClassifierOutcome>({
   id: 'li-2018/figure-4',
-  version: 1,
   claim:
     'Dropout before the last norm of a block costs more than Dropout before its last convolution, and wide networks least.',
   source: `${source}, figure 4`,
@@ -38,10 +40,11 @@ export const figure4 = defineStudy<ClassifierCell, ClassifierOutcome>({
         ),
       ),
     ),
-  run: runClassifier,
-  summarise(cells) {
-    const at = (family: string, place: 'a' | 'b', ratio: number) =>
-      outcomesOf(cells, { family, ...noiseOf('dropout', ratio, placements[place]) })
+  experiment: classifier,
+  summarise(cells, budget) {
+    const networks = familiesFor(budget)
+    const at = (family: Family, place: 'a' | 'b', ratio: number) =>
+      outcomesOf(cells, { network: networks[family], ...noiseOf('dropout', ratio, placements[place]) })
     const rows = families.flatMap((family) =>
       places.flatMap((place) =>
         ratios.flatMap((ratio, i) => {
@@ -79,7 +82,7 @@ export const figure4 = defineStudy<ClassifierCell, ClassifierOutcome>({
         })),
       ),
     })
-    const loss = (family: string, place: 'a' | 'b') => {
+    const loss = (family: Family, place: 'a' | 'b') => {
       const [none, half] = [at(family, place, 0), at(family, place, 0.5)]
       if (none.length === 0 || half.length === 0) return undefined
       return meanOf(half.map((o) => o.errorPercent)) - meanOf(none.map((o) => o.errorPercent))

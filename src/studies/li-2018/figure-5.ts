@@ -1,14 +1,16 @@
 import {
   type ClassifierCell,
   type ClassifierOutcome,
+  classifier,
   classifierGrid,
+  families,
+  familiesFor,
   outcomesOf,
-  runClassifier,
 } from '../classifier.ts'
 import { defineStudy } from '../define-study.ts'
 import { meanOf, meanText } from '../statistics.ts'
 import { method, noiseOf, placements, source } from './common.ts'
-import { families, figure5 as published } from './published.ts'
+import { figure5 as published } from './published.ts'
 
 /**
  * Accuracy on the training data itself, in train and in eval mode.
@@ -16,7 +18,6 @@ import { families, figure5 as published } from './published.ts'
  */
 export const figure5 = defineStudy<ClassifierCell, ClassifierOutcome>({
   id: 'li-2018/figure-5',
-  version: 1,
   claim:
     'The shift is no matter of generalisation: on the training data, too, eval mode is worse than train mode.',
   source: `${source}, figure 5`,
@@ -24,10 +25,11 @@ export const figure5 = defineStudy<ClassifierCell, ClassifierOutcome>({
   needsData: true,
   minutes: { smoke: 1, small: 30, paper: 20_000 },
   grid: (budget) => classifierGrid(budget, [noiseOf('dropout', 0.5, placements.a)]),
-  run: runClassifier,
-  summarise(cells) {
+  experiment: classifier,
+  summarise(cells, budget) {
+    const networks = familiesFor(budget)
     const told = families.flatMap((family) => {
-      const found = outcomesOf(cells, { family })
+      const found = outcomesOf(cells, { network: networks[family] })
       return found.length === 0 ? [] : [{ family, found }]
     })
     const worse = told.filter(

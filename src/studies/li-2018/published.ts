@@ -1,10 +1,9 @@
+import type { Family } from '../classifier.ts'
+
 /**
  * Figures that Li et al. (arXiv:1801.05134) print or draw, for CIFAR-10. Figure 4 is read off its drawing, to 0.03
  * points of error and 0.01 of ratio; a value that the figure clips is null.
  */
-
-export const families = ['PreResNet', 'ResNeXt', 'WRN', 'DenseNet'] as const
-type Family = (typeof families)[number]
 
 /** Ratios of figure 4. */
 export const ratios = [0, 0.1, 0.3, 0.5, 0.7] as const

@@ -1,14 +1,16 @@
 import {
   type ClassifierCell,
   type ClassifierOutcome,
+  classifier,
   classifierGrid,
+  families,
+  familiesFor,
   outcomesOf,
-  runClassifier,
 } from '../classifier.ts'
 import { defineStudy } from '../define-study.ts'
 import { meanOf, meanText } from '../statistics.ts'
 import { method, noiseOf, source } from './common.ts'
-import { families, table1 as published } from './published.ts'
+import { table1 as published } from './published.ts'
 
 /**
  * d cos^2 of the weights in front of norms, in networks trained without Dropout: the larger, the smaller the shift.
@@ -16,7 +18,6 @@ import { families, table1 as published } from './published.ts'
  */
 export const table1 = defineStudy<ClassifierCell, ClassifierOutcome>({
   id: 'li-2018/table-1',
-  version: 1,
   claim:
     'Weights of wide networks have the largest d cos², so that noise in front of them shifts the variance least.',
   source: `${source}, table 1`,
@@ -24,10 +25,11 @@ export const table1 = defineStudy<ClassifierCell, ClassifierOutcome>({
   needsData: true,
   minutes: { smoke: 1, small: 30, paper: 20_000 },
   grid: (budget) => classifierGrid(budget, [noiseOf('dropout', 0, '')]),
-  run: runClassifier,
-  summarise(cells) {
+  experiment: classifier,
+  summarise(cells, budget) {
+    const networks = familiesFor(budget)
     const told = families.flatMap((family) => {
-      const values = outcomesOf(cells, { family }).map(({ dCos2 }) => dCos2)
+      const values = outcomesOf(cells, { network: networks[family] }).map(({ dCos2 }) => dCos2)
       return values.length === 0 ? [] : [{ family, values }]
     })
     const order = (value: (family: (typeof families)[number]) => number) =>

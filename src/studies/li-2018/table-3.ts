@@ -1,14 +1,16 @@
 import {
   type ClassifierCell,
   type ClassifierOutcome,
+  classifier,
   classifierGrid,
+  families,
+  familiesFor,
   outcomesOf,
-  runClassifier,
 } from '../classifier.ts'
 import { defineStudy } from '../define-study.ts'
 import { meanOf, meanText } from '../statistics.ts'
 import { method, noiseOf, placements, source } from './common.ts'
-import { families, table3 as published } from './published.ts'
+import { table3 as published } from './published.ts'
 
 const places = ['a', 'b'] as const
 
@@ -18,7 +20,6 @@ const places = ['a', 'b'] as const
  */
 export const table3 = defineStudy<ClassifierCell, ClassifierOutcome>({
   id: 'li-2018/table-3',
-  version: 1,
   claim: 'Re-estimating the running statistics with the noise off wins back part of what Dropout costs.',
   source: `${source}, table 3`,
   method: `${method} Statistics are re-estimated on 1,000 unlabelled training pictures.`,
@@ -29,11 +30,12 @@ export const table3 = defineStudy<ClassifierCell, ClassifierOutcome>({
       budget,
       places.map((place) => noiseOf('dropout', 0.5, placements[place])),
     ),
-  run: runClassifier,
-  summarise(cells) {
+  experiment: classifier,
+  summarise(cells, budget) {
+    const networks = familiesFor(budget)
     const rows = families.flatMap((family) =>
       places.flatMap((place) => {
-        const found = outcomesOf(cells, { family, placement: placements[place] })
+        const found = outcomesOf(cells, { network: networks[family], placement: placements[place] })
         if (found.length === 0) return []
         const gain = found.map((o) => o.errorPercent - o.recalibratedErrorPercent)
         const [before, after] = published[place][family]

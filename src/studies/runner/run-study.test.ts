@@ -9,14 +9,13 @@ type P = { readonly n: number }
 
 const squares = defineStudy<P, { square: number }>({
   id: 'squares',
-  version: 1,
   claim: '',
   source: '',
   method: '',
   needsData: false,
   minutes: { smoke: 0, small: 0, paper: 0 },
   grid: () => [5, 1, 4, 2, 3].map((n) => ({ n })),
-  run: async ({ n }) => ({ square: n * n }),
+  experiment: { id: 'squares', version: 1, run: async ({ n }) => ({ square: n * n }) },
   summarise: (cells) => ({
     tables: [
       {
@@ -117,8 +116,8 @@ test('what determines a cell determines its key', async () => {
   for (const other of [
     keyOfCell(squares, { n: 1, seed: 3 }, undefined),
     keyOfCell(squares, { n: 1, seed: 2 }, 'data'),
-    keyOfCell({ ...squares, version: 2 }, { n: 1, seed: 2 }, undefined),
-    keyOfCell({ ...squares, id: 'cubes' }, { n: 1, seed: 2 }, undefined),
+    keyOfCell({ experiment: { ...squares.experiment, version: 2 } }, { n: 1, seed: 2 }, undefined),
+    keyOfCell({ experiment: { ...squares.experiment, id: 'cubes' } }, { n: 1, seed: 2 }, undefined),
   ])
     expect(await other).not.toBe(key)
 })

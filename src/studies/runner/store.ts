@@ -13,14 +13,14 @@ export interface CellStore {
   write(key: string, cell: StoredCell): Promise<void>
 }
 
-/** Identity of a cell: the study and its version, the contents of the data, and the parameters (the seed among them). */
+/** Identity of a cell: the experiment and its version, the contents of the data, and the parameters (the seed among them). */
 export function keyOfCell(
-  study: Study,
+  { experiment }: Pick<Study, 'experiment'>,
   parameters: Parameters,
   dataHash: string | undefined,
 ): Promise<string> {
   const sorted = Object.entries(parameters).sort(([a], [b]) => (a < b ? -1 : 1))
-  return sha256(JSON.stringify([study.id, study.version, dataHash ?? null, sorted]))
+  return sha256(JSON.stringify([experiment.id, experiment.version, dataHash ?? null, sorted]))
 }
 
 export async function sha256(text: string): Promise<string> {
