@@ -12,7 +12,7 @@ export const batchSize = defineComparison({
   method: 'PreResNet with and without Dropout 0.5 before norms, trained with batches of 2 to 128.',
   minutes: { smoke: 3, small: 20, paper: 9000 },
   variants: (budget) =>
-    [2, 4, 8, 32, 128].flatMap((batchSize) =>
+    [2, 8, 32, 128].flatMap((batchSize) =>
       [0, 0.5].map((ratio) => ({
         name: `batch ${batchSize}${ratio > 0 ? `, Dropout ${ratio}` : ''}`,
         network: familiesFor(budget).PreResNet!,

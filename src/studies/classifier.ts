@@ -78,8 +78,8 @@ export const familiesFor = (budget: Budget): Readonly<Record<Family, string>> =>
         DenseNet: 'densenet-bc-100-12',
       }
     : {
-        PreResNet: 'preresnet-20-bottleneck',
-        ResNeXt: 'resnext-11-4x4',
+        PreResNet: 'preresnet-11-bottleneck',
+        ResNeXt: 'resnext-11-4x8-16',
         WRN: 'wrn-10-2',
         DenseNet: 'densenet-bc-22-8',
       }

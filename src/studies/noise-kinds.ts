@@ -1,8 +1,17 @@
+import type { Budget } from '../result/study.ts'
 import { familiesFor } from './classifier.ts'
 import { defineComparison } from './comparison.ts'
 
 /** Relative variances that every kind is tried at: those of Uout with beta 0.1, 0.5 and 1. */
 const relativeVariances = [0.01 / 3, 0.25 / 3, 1 / 3] as const
+
+/** What a budget runs of them. */
+const variancesFor = (budget: Budget): readonly number[] =>
+  ({
+    smoke: relativeVariances.slice(2),
+    small: [relativeVariances[0], relativeVariances[2]],
+    paper: relativeVariances,
+  })[budget]
 
 const kinds = ['dropout', 'gaussian', 'uout', 'spatial-dropout', 'drop-path', 'moment-preserving'] as const
 
@@ -32,7 +41,7 @@ export const noiseKinds = defineComparison({
   minutes: { smoke: 3, small: 20, paper: 12_000 },
   variants: (budget) => [
     { name: 'none', network: familiesFor(budget).PreResNet, noise: 'none', value: 0, placement: 'none' },
-    ...(budget === 'smoke' ? relativeVariances.slice(-1) : relativeVariances).flatMap((s2) =>
+    ...variancesFor(budget).flatMap((s2) =>
       kinds.map((kind) => ({
         name: `${kind} at ${s2.toFixed(4)}`,
         network: familiesFor(budget).PreResNet,

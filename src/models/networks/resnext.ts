@@ -62,12 +62,13 @@ export interface ResNeXtSettings {
  */
 export const resNeXt = defineNetwork<ResNeXtSettings>({
   id: 'resnext',
-  form: 'resnext-DEPTH-CARDINALITYxWIDTH',
-  examples: ['resnext-20-4x16', 'resnext-29-8x64'],
+  form: 'resnext-DEPTH-CARDINALITYxWIDTH[-STEM]',
+  examples: ['resnext-20-4x16', 'resnext-29-8x64', 'resnext-11-4x8-16'],
   parse: (name) => {
-    const [, ...numbers] = /^resnext-(\d+)-(\d+)x(\d+)$/.exec(name) ?? []
-    const [depth, cardinality, groupWidth] = numbers.map(Number)
-    return depth === undefined ? undefined : { depth, cardinality: cardinality!, groupWidth: groupWidth! }
+    const [, ...numbers] = /^resnext-(\d+)-(\d+)x(\d+)(?:-(\d+))?$/.exec(name) ?? []
+    if (numbers.length === 0) return undefined
+    const [depth, cardinality, groupWidth] = numbers.map(Number) as [number, number, number]
+    return { depth, cardinality, groupWidth, ...(numbers[3] ? { width: Number(numbers[3]) } : {}) }
   },
   input: () => [3, 32, 32],
   classes: () => 10,

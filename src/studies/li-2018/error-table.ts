@@ -24,13 +24,15 @@ interface ErrorTable {
   readonly placement: string
   readonly parameter: string
   readonly values: readonly number[]
+  /** Those of them that smaller budgets run. */
+  readonly smallValues: readonly number[]
   /** Test error in percent by family, for each of `values`. */
   readonly published: Readonly<Record<(typeof families)[number], readonly number[]>>
 }
 
 /** A table of test errors by family and strength of one kind of noise in one place. */
 export function defineErrorTable(table: ErrorTable): Study {
-  const { id, claim, minutes, noise, placement, parameter, values, published } = table
+  const { id, claim, minutes, noise, placement, parameter, values, smallValues, published } = table
   return defineStudy<ClassifierCell, ClassifierOutcome>({
     id,
     claim,
@@ -42,7 +44,7 @@ export function defineErrorTable(table: ErrorTable): Study {
       distinct(
         classifierGrid(
           budget,
-          (budget === 'smoke' ? [0, 0.3] : values).map((value) => noiseOf(noise, value, placement)),
+          (budget === 'paper' ? values : smallValues).map((value) => noiseOf(noise, value, placement)),
         ),
       ),
     experiment: classifier,

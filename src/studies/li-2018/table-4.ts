@@ -14,5 +14,6 @@ export const table4 = defineErrorTable({
   placement: 'head-after-pool',
   parameter: 'ratio',
   values: table4Ratios,
+  smallValues: [0, 0.5],
   published,
 })

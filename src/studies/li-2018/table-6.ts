@@ -14,5 +14,6 @@ export const table6 = defineErrorTable({
   placement: 'before-weight',
   parameter: 'beta',
   values: table6Betas,
+  smallValues: [0, 0.1, 0.5],
   published,
 })
