@@ -8,7 +8,7 @@ import { type Measured, measure, measureMoments, type NormMoments } from '../mea
 import { meanOf } from '../measure/moments.ts'
 import type { Files } from '../platform/files.ts'
 import type { RepairInfo, Result } from '../result/result.ts'
-import { distill as repair } from '../rewrite/repairs/distill.ts'
+import { matchedChannels, distill as repair } from '../rewrite/repairs/distill.ts'
 import { distill } from '../train/distill.ts'
 import { check } from './check.ts'
 import { type Data, dataFor } from './data.ts'
@@ -82,10 +82,14 @@ export async function distilledRepair(
   const onProgress = phase(options, 'distilling inputs from the model')
   const distilled = await distill(model, { inputs, steps, restarts, seed, threads, signal, onProgress })
   const onDistilled = (data: Dataset) => dataFor(model, { data }, files)
+  const onInputs = await onDistilled(distilled.data)
+  const noisy = await measureMoments(model, onInputs.largeBatches, 'sample', { seed, threads, signal })
+  const matched = norms.flatMap((norm) => matchedChannels(norm, noisy.moments.get(norm.key)))
   const distillation = {
     inputs: distilled.data.size,
     steps: distilled.steps,
     losses: [...distilled.losses],
+    matchedShare: matched.filter(Boolean).length / matched.length,
     spread: await spreadOf(model, await Promise.all(distilled.restarts.map(onDistilled)), options),
   }
   const worst = Math.max(...distilled.losses)
@@ -98,7 +102,6 @@ export async function distilledRepair(
         : undefined
   if (refusal !== undefined && !regardless) return { outcome: 'refused', reason: refusal, distillation }
 
-  const onInputs = await onDistilled(distilled.data)
   const { samples: _all, ...rest } = options
   const plain = { ...rest, modeSamples: 0 }
   const seen = await measure(model, onInputs.batches, { ...plain, onProgress: phase(options, 'measuring') })
@@ -114,6 +117,7 @@ export async function distilledRepair(
     model,
     facts: factsOf(model),
     statistics: new Map(found.edits.map(({ node, mean, variance }) => [node, { mean, variance }])),
+    seen: noisy.moments,
     choices: {},
   })
   return {

@@ -64,7 +64,7 @@ export function arrange(
 }
 
 /** The layout of pictures of three axes: as the format says, else told by where 1, 3 or 4 channels can be. */
-export function layoutOf({ sampleShape, layout }: Field): Layout | undefined {
+export function layoutOf({ sampleShape, layout }: Pick<Field, 'sampleShape' | 'layout'>): Layout | undefined {
   if (sampleShape.length !== 3) return undefined
   if (layout) return layout
   const isChannels = (size: number | undefined): boolean => size === 1 || size === 3 || size === 4

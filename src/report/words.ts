@@ -14,6 +14,12 @@ export const preservedWords: Readonly<Record<RepairInfo['preserves'], string>> =
   neither: 'training and inference both behave differently',
 }
 
+/** How well inputs were distilled. */
+export function distillationWords(done: NonNullable<RepairInfo['distillation']>): string {
+  const { inputs, steps, losses, matchedShare, spread } = done
+  return `${counted(inputs, 'input')} in ${counted(steps, 'step')}, loss reached ${losses.map(significant).join(' and ')}; they match what is stored in ${percent(matchedShare)} of the channels (the others keep it), and restarts agree to ${ratio(spread)} in every layer`
+}
+
 /** How a repair trained. */
 export function trainingWords(done: NonNullable<RepairInfo['training']>): string {
   const { start, steps, samples, heldOut, curve, durationMs } = done

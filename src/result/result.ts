@@ -226,6 +226,9 @@ const repair = z.object({
       losses: z
         .array(z.number())
         .describe('reached by each restart; 0 is a perfect match of what was stored'),
+      matchedShare: z
+        .number()
+        .describe('channels on which the inputs match what was stored; the others keep it'),
       spread: z.number().describe('largest ratio over layers between the variances that restarts give'),
     })
     .optional()

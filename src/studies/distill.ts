@@ -6,10 +6,12 @@ import {
   conv,
   dropout,
   flatten,
+  globalAveragePool,
   linear,
   maxPool,
   network,
   relu,
+  reshape,
   sequential,
 } from '../models/index.ts'
 import type { Budget } from '../result/study.ts'
@@ -29,7 +31,7 @@ import { meanOf } from './statistics.ts'
 
 type Cell = Recipe & {
   readonly name: string
-  /** A name of models, or `keras-style` or `dense`. */
+  /** A name of models, or `keras-style`, `dense` or `conv-1d`. */
   readonly network: string
   readonly placement: string
   readonly ratio: number
@@ -82,12 +84,30 @@ const dense =
       options,
     )
 
+/** dropout-conv-ReLU-BN, five times, over one axis: the rows of the picture's channels are the channels of a signal. */
+const signal =
+  (ratio: number) =>
+  (options: { input: readonly number[]; classes: number; seed: number }): Network =>
+    network(
+      sequential([
+        reshape(-1, options.input[2]!),
+        ...[64, 64, 64, 64, 64].flatMap((width) => [
+          dropout(ratio),
+          conv(width, 3, { padding: 1 }),
+          relu,
+          batchNorm(),
+        ]),
+        globalAveragePool,
+        flatten,
+        linear(options.classes),
+      ]),
+      options,
+    )
+
+const ownBuilders = { 'keras-style': kerasStyle, dense, 'conv-1d': signal } as const
+
 const builderOf = ({ network: name, placement, ratio }: Cell) =>
-  name === 'keras-style'
-    ? kerasStyle(ratio)
-    : name === 'dense'
-      ? dense(ratio)
-      : namedBuilder(name, 'dropout', ratio, placement)
+  ownBuilders[name as keyof typeof ownBuilders]?.(ratio) ?? namedBuilder(name, 'dropout', ratio, placement)
 
 /** Samples of real data that the repair with data uses. */
 const realSamples = 256
@@ -115,13 +135,14 @@ export const distillStudy = defineStudy<Cell, Found>({
       ),
       { name: 'keras-style', network: 'keras-style', placement: 'before-weight', ratio: 0.5 },
       { name: 'keras-style', network: 'keras-style', placement: 'before-weight', ratio: 0.3 },
+      { name: 'conv 1-D', network: 'conv-1d', placement: 'before-weight', ratio: 0.25 },
       { name: 'dense', network: 'dense', placement: 'before-norm', ratio: 0.5 },
     ]
     return nets.flatMap((net) => seeds.map((seed) => ({ ...net, ...recipeFor(budget, seed) })))
   },
   experiment: {
     id: 'distill',
-    version: 1,
+    version: 2,
     async run(cell, context) {
       const { model, train, test } = await trainClassifier(builderOf(cell), cell, context)
       const trained = await scoresOf(model, test, context)

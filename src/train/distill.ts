@@ -1,6 +1,7 @@
 import type { Norm } from '../analysis/facts.ts'
 import { factsOf } from '../analysis/index.ts'
 import { withGradients } from '../autodiff/with-gradients.ts'
+import { layoutOf } from '../data/arrange.ts'
 import { batchRanges, type Dataset } from '../data/dataset.ts'
 import { encodeModel } from '../formats/onnx/write.ts'
 import { GraphBuilder } from '../ir/builder.ts'
@@ -15,7 +16,7 @@ import { raiseOpset } from '../rewrite/passes/raise-opset.ts'
 import { createSession, type Session } from '../runtime/session.ts'
 
 export interface DistillOptions {
-  /** Inputs of each restart (default 32). */
+  /** Inputs of each restart (default: by their size; 32 of 3 x 32 x 32, 64 of 1 x 28 x 28). */
   readonly inputs?: number | undefined
   /** Independent restarts (default 2). */
   readonly restarts?: number | undefined
@@ -38,7 +39,11 @@ export interface Distilled {
   readonly steps: number
 }
 
-const standard = { inputs: 32, restarts: 2, steps: 200 } as const
+const standard = { restarts: 2, steps: 200 } as const
+
+/** As many as tell the moments of dense layers, and fewer large ones: those have many positions each. */
+const standardInputs = (elements: number): number =>
+  Math.round(Math.min(128, Math.max(8, 32 * Math.sqrt((3 * 32 * 32) / elements))))
 
 /** Steps over which the loss reached is averaged: it varies with the noise. */
 const lastSteps = 20
@@ -72,7 +77,7 @@ const inputScales = [
  * arXiv:1912.08795.
  */
 export async function distill(model: Model, options: DistillOptions = {}): Promise<Distilled> {
-  const { inputs = standard.inputs, restarts = standard.restarts, steps = standard.steps } = options
+  const { inputs, restarts = standard.restarts, steps = standard.steps } = options
   const { seed = 0, threads, signal, onProgress } = options
   const objective = objectiveOf(model, inputs)
   const session = await createSession(encodeModel(objective.model), { threads, name: 'the distillation' })
@@ -117,7 +122,7 @@ interface Objective {
 }
 
 /** The model in sample mode with the loss and its gradients with respect to the inputs as outputs. */
-function objectiveOf(model: Model, batch: number): Objective {
+function objectiveOf(model: Model, batch: number | undefined): Objective {
   const shapes = inputShapes(model, batch)
   const bound = bindShapes(raiseOpset(model), shapes)
   const { norms, types } = factsOf(bound)
@@ -158,8 +163,8 @@ function objectiveOf(model: Model, batch: number): Objective {
   }
 }
 
-function inputShapes({ graph }: Model, batch: number): ReadonlyMap<string, readonly number[]> {
-  const shapes = new Map<string, readonly number[]>()
+function inputShapes({ graph }: Model, batch: number | undefined): ReadonlyMap<string, readonly number[]> {
+  const found: { name: string; first: unknown; sizes: number[] }[] = []
   for (const { name, type } of graph.inputs) {
     if (graph.initializers.has(name)) continue
     if (type?.dataType !== 'float32')
@@ -171,10 +176,15 @@ function inputShapes({ graph }: Model, batch: number): ReadonlyMap<string, reado
       throw new UserError(
         `input '${name}' has shape [${type.shape?.map((size) => size ?? '?').join(', ') ?? '?'}], expected one whose sizes but the batch are numbers; export the model with fixed sizes, or repair with data: --data FILE`,
       )
-    const first = type.shape[0]
-    shapes.set(name, [typeof first === 'number' && first > 1 ? first : batch, ...(sizes as number[])])
+    found.push({ name, first: type.shape[0], sizes: sizes as number[] })
   }
-  return shapes
+  const samples = batch ?? standardInputs(Math.max(...found.map(({ sizes }) => elementCount(sizes))))
+  return new Map(
+    found.map(({ name, first, sizes }) => [
+      name,
+      [typeof first === 'number' && first > 1 ? first : samples, ...sizes],
+    ]),
+  )
 }
 
 /** Norms whose statistics are numbers and whose variances are not all nothing. */
@@ -237,8 +247,43 @@ const tensorOver = (values: Float32Array, dims: readonly number[]) =>
 
 const floatsOf = ({ bytes, size }: Tensor) => new Float32Array(bytes.buffer, bytes.byteOffset, size)
 
+/** Passes of a moving average of three over the noise that inputs start from. */
+const smoothingPasses = 2
+
+/**
+ * Where inputs start: noise of that mean and deviation whose neighbours in space agree, as those of pictures and
+ * signals do. From white noise some networks are never matched (docs/theory.md, "Distilled inputs").
+ */
 const started = ({ inputs }: Objective, { mean, deviation }: Scale, seed: number): Float32Array[] =>
-  inputs.map(({ dims }, i) => Float32Array.from(normal(elementCount(dims), mean, deviation, seed * 31 + i)))
+  inputs.map(({ dims }, i) => {
+    const values = Float32Array.from(normal(elementCount(dims), 0, 1, seed * 31 + i))
+    for (const axis of spatialAxes(dims))
+      for (let pass = 0; pass < smoothingPasses; pass++) averageAlong(values, dims, axis)
+    const spread = Math.sqrt(values.reduce((sum, x) => sum + x * x, 0) / values.length)
+    return values.map((x) => mean + (deviation * x) / spread)
+  })
+
+/** Axes of N x ... along which neighbours belong together: all but the channels', as far as sizes tell which that is. */
+function spatialAxes([, ...sampleShape]: readonly number[]): number[] {
+  const axes = sampleShape.map((_, i) => i + 1)
+  if (sampleShape.length < 2) return []
+  // A signal is longer than it has channels.
+  if (sampleShape.length === 2) return [sampleShape[0]! > sampleShape[1]! ? 1 : 2]
+  return layoutOf({ sampleShape }) === 'NHWC' ? axes.slice(0, -1) : axes.slice(1)
+}
+
+/** Replaces every value by the mean of it and its two neighbours along the axis, which is closed to a ring. */
+function averageAlong(values: Float32Array, dims: readonly number[], axis: number): void {
+  const size = dims[axis]!
+  const stride = elementCount(dims.slice(axis + 1))
+  const line = new Float32Array(size)
+  for (let outer = 0; outer < values.length; outer += size * stride)
+    for (let inner = outer; inner < outer + stride; inner++) {
+      for (let i = 0; i < size; i++) line[i] = values[inner + i * stride]!
+      for (let i = 0; i < size; i++)
+        values[inner + i * stride] = (line[(i + size - 1) % size]! + line[i]! + line[(i + 1) % size]!) / 3
+    }
+}
 
 /** Steps of a trial of one scale. */
 const trialSteps = 15

@@ -40,10 +40,10 @@ describe('a repair without data', () => {
     })
 
   test('is refused where the stored moments cannot be matched', { timeout: 120_000 }, async () => {
-    const file = await openModel(fileOf('preresnet', 'model.onnx'), nodeFiles)
+    const file = await openModel(fileOf('mlp', 'model.onnx'), nodeFiles)
     const { result, chunks } = await fix(
       file,
-      { distillation: { restarts: 1, inputs: 16, steps: 1 } },
+      { distillation: { restarts: 1, inputs: 32, steps: 100 } },
       nodeFiles,
     )
     expect(result.repair?.outcome).toBe('refused')

@@ -1,7 +1,7 @@
 import { scaleLinear } from 'd3-scale'
 import { line } from 'd3-shape'
 import { counted, duration, ratio, times } from '../format.ts'
-import { preservedWords, trainingWords, triedFigures } from '../words.ts'
+import { distillationWords, preservedWords, trainingWords, triedFigures } from '../words.ts'
 import { html, type Markup } from './markup.ts'
 import { cell, layerLink, type Page, type Section } from './page.ts'
 import { shiftScale } from './scales.ts'
@@ -22,6 +22,7 @@ export function repairSection({ result, positions }: Page): Section | undefined 
 <dt>Used</dt><dd>${counted(done.samples, 'sample')}, ${counted(done.passes, 'pass', 'passes')}</dd>
 ${done.changes.length > 0 && html`<dt>Changed</dt><dd>running mean and variance of ${counted(done.changes.length, 'layer')}; ${preservedWords[done.preserves]}</dd>`}
 ${done.noises && html`<dt>Noise</dt><dd><ul class="next">${done.noises.map(({ label, from, to }) => html`<li><code><bdi>${label}</bdi></code> ${from ?? 'nothing'} → ${to ?? 'nothing'}</li>`)}</ul></dd>`}
+${done.distillation && html`<dt>Distilled</dt><dd>${distillationWords(done.distillation)}</dd>`}
 ${done.training && html`<dt>Trained</dt><dd>${trainingWords(done.training)}</dd>`}
 ${done.tried && html`<dt>Tried</dt><dd><ul class="next">${done.tried.map(({ id, why, durationMs, ...figures }) => html`<li><code>${id}</code> ${[...triedFigures(figures), duration(durationMs)].join(', ')}: ${why}</li>`)}</ul></dd>`}
 <dt>Written</dt><dd>${done.output === null ? 'nothing' : html`<code><bdi>${done.output}</bdi></code>`}</dd>

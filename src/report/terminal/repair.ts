@@ -1,6 +1,6 @@
 import type { Result } from '../../result/result.ts'
 import { counted, duration, printable, ratio } from '../format.ts'
-import { preservedWords, trainingWords, triedFigures } from '../words.ts'
+import { distillationWords, preservedWords, trainingWords, triedFigures } from '../words.ts'
 import type { Page } from './page.ts'
 import { pad, wrap } from './text.ts'
 
@@ -33,6 +33,7 @@ export function repair({ repair: done }: Result, { paint, width }: Page): string
     ...(done.noises ?? []).flatMap(({ label, from, to }, i) =>
       field(i === 0 ? 'noise' : '', `${printable(label)}: ${from ?? 'nothing'} → ${to ?? 'nothing'}`),
     ),
+    ...(done.distillation ? field('distilled', distillationWords(done.distillation)) : []),
     ...(done.training ? field('trained', trainingWords(done.training)) : []),
     ...(done.tried ?? []).flatMap(({ id, why, durationMs, ...figures }, i) =>
       field(

@@ -23,6 +23,11 @@ export interface RepairContext {
   readonly facts: Facts
   /** By key of the norm; empty for a repair that needs none. */
   readonly statistics: ReadonlyMap<string, TargetStatistics>
+  /**
+   * For statistics of inputs that were made to match the stored ones: what norms see on these inputs with the noise on,
+   * so that a repair can tell where they do match.
+   */
+  readonly seen?: ReadonlyMap<string, TargetStatistics>
   readonly choices: RepairChoices
 }
 
