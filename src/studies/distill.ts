@@ -138,7 +138,8 @@ export const distillStudy = defineStudy<Cell, Found>({
       { name: 'conv 1-D', network: 'conv-1d', placement: 'before-weight', ratio: 0.25 },
       { name: 'dense', network: 'dense', placement: 'before-norm', ratio: 0.5 },
     ]
-    return nets.flatMap((net) => seeds.map((seed) => ({ ...net, ...recipeFor(budget, seed) })))
+    // Seed by seed, so that a study that was stopped tells something of every network.
+    return seeds.flatMap((seed) => nets.map((net) => ({ ...net, ...recipeFor(budget, seed) })))
   },
   experiment: {
     id: 'distill',

@@ -66,7 +66,7 @@ const builderOf =
 export const pooling = defineStudy<Cell, Found>({
   id: 'pooling',
   claim: 'Behind Dropout, max pooling shifts the mean of the next norm’s input; average pooling does not.',
-  source: 'docs/theory.md, "Non-linear: what max pooling does"',
+  source: 'docs/theory.md, "Behind"',
   method:
     'conv-BN-ReLU-Dropout-pool, three times, then conv-BN-ReLU and a linear classifier; shift measured on training pictures in eval mode.',
   needsData: true,

@@ -45,13 +45,13 @@ async function updateBn(model: Model, train: Dataset, { threads, signal }: CellC
 
 /**
  * How many unlabelled samples a repair needs, and that the noise has to be off: PyTorch's `update_bn` leaves it on.
- * Source: docs/theory.md, "Downstream".
+ * Source: docs/theory.md, "Recalibration".
  */
 export const updateBnStudy = defineStudy<Cell, Found>({
   id: 'update-bn',
   claim:
     'Re-estimating statistics helps with the noise off and not with it on; 64 to 256 samples are enough.',
-  source: 'docs/theory.md, "Downstream"; PyTorch’s torch.optim.swa_utils.update_bn',
+  source: 'docs/theory.md, "Recalibration"; PyTorch’s torch.optim.swa_utils.update_bn',
   method:
     'PreResNet with Dropout 0.5 before the last norm of every block; test error after the statistics are re-estimated on the first N training pictures, in train mode (noise on) and with the noise off.',
   needsData: true,
