@@ -14,10 +14,14 @@ export function deviationOf(values: readonly number[]): number {
 const t975 = [12.71, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228]
 
 /** Half of the 95 % confidence interval of the mean, by Student's t; undefined for a single value. */
-export function halfInterval(values: readonly number[]): number | undefined {
+function halfInterval(values: readonly number[]): number | undefined {
   if (values.length < 2) return undefined
   return ((t975[values.length - 2] ?? 1.96) * deviationOf(values)) / Math.sqrt(values.length)
 }
+
+/** Least and most of several seeds: what a curve's band shows; nothing for a single value. */
+export const bandOf = (values: readonly number[]): { low?: number; high?: number } =>
+  values.length < 2 ? {} : { low: Math.min(...values), high: Math.max(...values) }
 
 /** `1.23 ± 0.40`, or the mean alone where there is one value only. */
 export function meanText(values: readonly number[], digits = 2): string {

@@ -19,7 +19,7 @@ import {
   trainClassifier,
 } from './classifier.ts'
 import { type CellContext, defineStudy } from './define-study.ts'
-import { halfInterval, meanOf } from './statistics.ts'
+import { bandOf, meanOf } from './statistics.ts'
 
 type Cell = Recipe & { readonly network: string }
 
@@ -86,8 +86,7 @@ export const updateBnStudy = defineStudy<Cell, Found>({
     const at = (pick: (o: Found) => readonly number[], i: number) => found.map((o) => pick(o)[i]!)
     const points = (pick: (o: Found) => readonly number[]) =>
       first.samples.map((x, i) => {
-        const [y, half] = [meanOf(at(pick, i)), halfInterval(at(pick, i))]
-        return { x, y, ...(half === undefined ? {} : { low: y - half, high: y + half }) }
+        return { x, y: meanOf(at(pick, i)), ...bandOf(at(pick, i)) }
       })
     const best = meanOf(at((o) => o.noiseOff, first.samples.length - 1))
     const enough = first.samples.find(
@@ -112,6 +111,7 @@ export const updateBnStudy = defineStudy<Cell, Found>({
           title: 'Test error by number of samples',
           x: { label: 'samples, without labels', scale: 'log' },
           y: { label: 'test error, %', scale: 'linear' },
+          note: 'Bands reach from the least to the most over seeds.',
           series: [
             { name: 'noise off', points: points((o) => o.noiseOff) },
             { name: 'noise on (update_bn)', points: points((o) => o.noiseOn) },

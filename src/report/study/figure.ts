@@ -21,18 +21,27 @@ ${colours.map((colour, i) => `.s${i}{--s:${colour}}`).join('')}
 section>ul{margin:6px 0 10px;padding-left:20px;max-width:82ch}.note{color:var(--soft);font-size:13.5px;max-width:92ch;overflow-wrap:anywhere}
 `
 
+/** Colour of each series: those that are named alike up to a comma share theirs. */
+function coloursOf(series: StudyFigure['series']): number[] {
+  const heads = series.map(({ name }) => name.split(',')[0]!)
+  const distinct = [...new Set(heads)]
+  return heads.map((head) => distinct.indexOf(head) % colours.length)
+}
+
 /** Curves with their bands; drawn twice, wide and narrow, of which the style sheet shows one. */
 export function studyFigure(figure: StudyFigure): Markup {
+  const colour = coloursOf(figure.series)
   return html`${drawing(figure, false)}${drawing(figure, true)}
 <ul class="key">${figure.series.map(
     ({ name, dashed }, i) =>
-      html`<li class="s${i % colours.length}"><svg viewBox="0 0 26 10" aria-hidden="true"><path class="curve ${dashed ? 'dashed' : ''}" d="M0 5H26"/></svg>${name}</li>`,
+      html`<li class="s${colour[i]!}"><svg viewBox="0 0 26 10" aria-hidden="true"><path class="curve ${dashed ? 'dashed' : ''}" d="M0 5H26"/></svg>${name}</li>`,
   )}</ul>`
 }
 
 function drawing({ title, x, y, series }: StudyFigure, narrow: boolean): Markup {
   const [width, height] = narrow ? [380, 260] : [1040, 360]
   const [left, right, top, bottom] = [narrow ? 44 : 64, 14, 26, 44]
+  const colour = coloursOf(series)
   const points = series.flatMap((one) => one.points)
   const xs = points.map((point) => point.x)
   const ys = points
@@ -65,7 +74,7 @@ function drawing({ title, x, y, series }: StudyFigure, narrow: boolean): Markup 
   )}<text class="axis-title" x="${(left + width - right) / 2}" y="${height - 8}" text-anchor="middle">${x.label}</text></g>
 ${series.map(
   ({ points: own, dashed, name }, i) =>
-    html`<g class="s${i % colours.length}"><path class="band" d="${band(own) ?? ''}"/><path class="curve ${dashed ? 'dashed' : ''}" d="${curve(own) ?? ''}"/>${own.map(
+    html`<g class="s${colour[i]!}"><path class="band" d="${band(own) ?? ''}"/><path class="curve ${dashed ? 'dashed' : ''}" d="${curve(own) ?? ''}"/>${own.map(
       (point) =>
         isShown(point.y)
           ? html`<circle class="mark ${dashed ? 'dashed' : ''}" cx="${round(toX(point.x))}" cy="${round(toY(point.y))}" r="${narrow ? 2.4 : 3.2}"><title>${name}: ${figureText(point.x)}, ${figureText(point.y)}</title></circle>`

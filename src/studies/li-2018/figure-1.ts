@@ -7,7 +7,7 @@ import {
   outcomesOf,
 } from '../classifier.ts'
 import { defineStudy } from '../define-study.ts'
-import { halfInterval, meanOf } from '../statistics.ts'
+import { bandOf, meanOf } from '../statistics.ts'
 import { method, noiseOf, placements, source } from './common.ts'
 
 /** The families that are drawn. */
@@ -62,17 +62,13 @@ export const figure1 = defineStudy<ClassifierCell, ClassifierOutcome>({
           title: 'Shift ratio over the norms, in graph order',
           x: { label: 'batch normalization', scale: 'linear' },
           y: { label: 'shift ratio', scale: 'log' },
+          note: 'Bands reach from the least to the most over seeds.',
           series: told.map(({ family, ratio, found }) => ({
             name: `${family}, ${ratio === 0 ? 'no Dropout' : `Dropout ${ratio}`}`,
             dashed: ratio === 0,
             points: found[0]!.ratios.map((_, i) => {
               const values = found.map((o) => o.ratios[i]!)
-              const [y, half] = [meanOf(values), halfInterval(values)]
-              return {
-                x: i,
-                y,
-                ...(half === undefined ? {} : { low: Math.max(1, y - half), high: y + half }),
-              }
+              return { x: i, y: meanOf(values), ...bandOf(values) }
             }),
           })),
         },
