@@ -6,7 +6,7 @@
  *
  * `--python` has PyTorch. FOLDER has `@tensorflow/tfjs`, `@tensorflow/tfjs-backend-wasm` and `@jax-js/jax` in its
  * node_modules (npm install them there). A peer that is not there is skipped with a line; one that is there and cannot
- * train a network gets a row that says why. Rows of peers that are not there stay in bench/results/train.json.
+ * train a network gets a row that says why. Rows of other networks and absent peers stay in bench/results/train.json.
  */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
@@ -211,18 +211,22 @@ async function compare(ours: Trainer, peer: Trainer): Promise<Omit<Measured, 'ne
 }
 
 console.table(rows)
-if (positionals.length === 0) {
-  const path = new URL('results/train.json', import.meta.url)
-  const last = JSON.parse(readFileSync(path, 'utf8')) as { versions: typeof versions; rows: TrainRow[] }
-  // What was measured of peers that are not here now stays.
-  const others = last.rows.filter(({ peer }) => !(peer in versions))
-  for (const { peer } of others) versions[peer] = last.versions[peer]!
-  const measured = peers.flatMap(({ name }) => [...rows, ...others].filter(({ peer }) => peer === name))
-  const rest = others.filter((row) => !measured.includes(row))
-  const threads = Number(values.threads)
-  const result = { machine: machine(), versions, threads, batch, rows: [...measured, ...rest] }
-  writeFileSync(path, `${JSON.stringify(result, null, 2)}\n`)
+const path = new URL('results/train.json', import.meta.url)
+const last = JSON.parse(readFileSync(path, 'utf8')) as { versions: typeof versions; rows: TrainRow[] }
+// What was measured of other networks and peers stays.
+const isNew = (row: TrainRow) =>
+  rows.some(({ network, peer }) => network === row.network && peer === row.peer)
+const all = [...rows, ...last.rows.filter((row) => !isNew(row))]
+const placeOf = ({ network, peer }: TrainRow) =>
+  peers.findIndex(({ name }) => name === peer) * networks.length + networks.indexOf(network)
+const result = {
+  machine: machine(),
+  versions: { ...last.versions, ...versions },
+  threads: Number(values.threads),
+  batch,
+  rows: all.toSorted((a, b) => placeOf(a) - placeOf(b)),
 }
+writeFileSync(path, `${JSON.stringify(result, null, 2)}\n`)
 
 function rounded(value: number, digits = 1): number {
   return Math.round(value * 10 ** digits) / 10 ** digits

@@ -85,6 +85,17 @@ describe('refuses in one line, with the way out,', () => {
       /array 'model_weights\/dense\/dense\/(kernel|gone)' of layer 'dense' is missing/,
     ))
 
+  it('an array that holds no numbers', () =>
+    refused(
+      hdf5((file) => {
+        const group = file.get('model_weights/dense') as InstanceType<typeof h5wasm.Group>
+        group.create_dataset({ name: 'words', data: ['six', 'seven'] })
+        group.delete_attribute('weight_names')
+        group.create_attribute('weight_names', ['words', 'words'])
+      }, recorded['keras3-overlap.h5']),
+      /array 'model_weights\/dense\/words' of layer 'dense' is of a type .* expected floating-point numbers/,
+    ))
+
   it('a version of Keras that is not known', () => {
     const metadata = text(asText({ keras_version: '4.0.0' }))
     return refused(
