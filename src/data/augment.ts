@@ -99,16 +99,3 @@ function copyMoved(
       }
     }
 }
-
-/** The numbers 0 to `count` - 1 in an order that depends on `seed` and `epoch` only (Fisher and Yates). */
-export function shuffled(count: number, seed: number, epoch: number): Int32Array {
-  const order = Int32Array.from({ length: count }, (_, i) => i)
-  const draw = randomBits(seed, epoch, 0)
-  for (let i = count - 1; i > 0; i--) {
-    const other = Math.floor((draw() / 2 ** 32) * (i + 1))
-    const held = order[i]!
-    order[i] = order[other]!
-    order[other] = held
-  }
-  return order
-}

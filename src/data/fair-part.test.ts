@@ -1,46 +1,10 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { Tensor } from '../ir/tensor.ts'
-import { type Batch, batchRanges, type Dataset } from './dataset.ts'
+import { allOf as all, sorted as sortedData } from '../../test/data/sorted.ts'
+import type { Dataset } from './dataset.ts'
 import { fairPart } from './fair-part.ts'
 
-/** `size` samples sorted by ten classes; sample i holds its number. Tells how many samples were read. */
-function sorted(size: number, more: Partial<Dataset> = {}) {
-  const reads = { samples: 0 }
-  const dataset: Dataset = {
-    name: 'sorted',
-    size,
-    fields: [{ name: 'x', dataType: 'float32', sampleShape: [2] }],
-    labelled: true,
-    async *batches(options) {
-      for (const [from, to] of batchRanges(size, options)) {
-        reads.samples += to - from
-        const numbers = Array.from({ length: to - from }, (_, i) => from + i)
-        yield {
-          inputs: new Map([
-            [
-              'x',
-              Tensor.float32(
-                [to - from, 2],
-                numbers.flatMap((n) => [n, -n]),
-              ),
-            ],
-          ]),
-          labels: Int32Array.from(numbers, (n) => Math.floor((10 * n) / size)),
-          size: to - from,
-        }
-      }
-    },
-    ...more,
-  }
-  return { dataset, reads }
-}
-
-async function all(dataset: Dataset, options: Parameters<Dataset['batches']>[0]): Promise<Batch[]> {
-  const batches: Batch[] = []
-  for await (const batch of dataset.batches(options)) batches.push(batch)
-  return batches
-}
+const sorted = (size: number, more: Partial<Dataset> = {}) => sortedData(size, (n) => [n, -n], more)
 
 test('every class of a sorted file has its share, whether read in order or here and there', async () => {
   for (const seekable of [true, false]) {

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
-import { augmenter, parseAugment, shuffled } from './augment.ts'
+import { permutation } from '../ir/random.ts'
+import { augmenter, parseAugment } from './augment.ts'
 import type { Batch, Dataset, Field } from './dataset.ts'
 import { resident } from './resident.ts'
 import { shapes } from './shapes.ts'
@@ -34,13 +35,13 @@ test('what does not fit into memory is refused before it is read', async () => {
 })
 
 test('orders depend on seed and epoch and hold every number once', () => {
-  const order = shuffled(1000, 5, 2)
-  expect(order).toEqual(shuffled(1000, 5, 2))
-  expect(order).not.toEqual(shuffled(1000, 5, 3))
-  expect(order).not.toEqual(shuffled(1000, 6, 2))
+  const order = permutation(1000, 5, 2)
+  expect(order).toEqual(permutation(1000, 5, 2))
+  expect(order).not.toEqual(permutation(1000, 5, 3))
+  expect(order).not.toEqual(permutation(1000, 6, 2))
   expect([...order].sort((a, b) => a - b)).toEqual(Array.from({ length: 1000 }, (_, i) => i))
   // Where a number ends up is spread evenly: the mean place of the first over many orders.
-  const places = Array.from({ length: 400 }, (_, epoch) => shuffled(100, 1, epoch).indexOf(0))
+  const places = Array.from({ length: 400 }, (_, epoch) => permutation(100, 1, epoch).indexOf(0))
   const mean = places.reduce((sum, place) => sum + place, 0) / places.length
   expect(Math.abs(mean - 49.5)).toBeLessThan((5 * 29) / 20)
 })
@@ -108,7 +109,7 @@ describe('augmentation', () => {
 
   test('changes samples of their own, the same way each time', async () => {
     const held = await resident(shapes({ count: 20, size: 8 }))
-    const order = shuffled(20, 1, 0)
+    const order = permutation(20, 1, 0)
     const take = (epoch: number) =>
       all(held.ordered(order, augmenter(held, { crop: 2, flip: true }, { seed: 3, epoch })), 20)
     const bytes = (batches: Batch[]) => Buffer.from(batches[0]!.inputs.get('x')!.bytes).toString('hex')

@@ -1,39 +1,10 @@
 import { expect, test } from 'vitest'
+import { allOf as all, sorted as sortedData } from '../../test/data/sorted.ts'
 import { Tensor } from '../ir/tensor.ts'
-import { type Batch, batchRanges, type Dataset } from './dataset.ts'
+import { batchRanges, type Dataset } from './dataset.ts'
 import { shuffled } from './shuffled.ts'
 
-/** Samples sorted by ten classes; sample i holds its number twice. Tells what was asked for. */
-function sorted(size: number, more: Partial<Dataset> = {}) {
-  const reads = { samples: 0, passes: 0 }
-  const dataset: Dataset = {
-    name: 'sorted',
-    size,
-    fields: [{ name: 'x', dataType: 'float32', sampleShape: [2] }],
-    labelled: true,
-    async *batches(options) {
-      reads.passes++
-      for (const [from, to] of batchRanges(size, options)) {
-        reads.samples += to - from
-        const numbers = Array.from({ length: to - from }, (_, i) => from + i)
-        const x = numbers.flatMap((n) => [n, n])
-        yield {
-          inputs: new Map([['x', Tensor.float32([to - from, 2], x)]]),
-          labels: Int32Array.from(numbers, (n) => Math.floor((10 * n) / size)),
-          size: to - from,
-        }
-      }
-    },
-    ...more,
-  }
-  return { dataset, reads }
-}
-
-async function all(dataset: Dataset, options: Parameters<Dataset['batches']>[0]): Promise<Batch[]> {
-  const batches: Batch[] = []
-  for await (const batch of dataset.batches(options)) batches.push(batch)
-  return batches
-}
+const sorted = (size: number, more: Partial<Dataset> = {}) => sortedData(size, (n) => [n, n], more)
 
 test('every batch of a sorted file holds samples of nearly all classes, each sample once', async () => {
   const { dataset, reads } = sorted(1000)

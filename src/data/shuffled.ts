@@ -1,4 +1,4 @@
-import { randomBits } from '../ir/random.ts'
+import { permutation } from '../ir/random.ts'
 import { byteLengthOf, Tensor } from '../ir/tensor.ts'
 import { type Batch, batchRanges, type Dataset } from './dataset.ts'
 
@@ -40,19 +40,6 @@ export function shuffled(dataset: Dataset, seed: number): Dataset {
       }
     },
   }
-}
-
-/** All numbers below `size`, shuffled. */
-function permutation(size: number, seed: number): Int32Array {
-  const order = Int32Array.from({ length: size }, (_, i) => i)
-  const draw = randomBits(seed, 0, 0)
-  for (let i = size - 1; i > 0; i--) {
-    const j = Math.floor((draw() / 2 ** 32) * (i + 1))
-    const kept = order[i]!
-    order[i] = order[j]!
-    order[j] = kept
-  }
-  return order
 }
 
 /** Reads the samples with these numbers; what comes back gives some of them, from one place up to another. */

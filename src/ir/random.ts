@@ -20,6 +20,19 @@ export function randomBits(seed: number, index: number, stream: number): () => n
   return () => scramble(scramble(first + counter++) ^ second)
 }
 
+/** The numbers 0 to `count` - 1 in an order that depends on `seed` and `epoch` only (Fisher and Yates). */
+export function permutation(count: number, seed: number, epoch = 0): Int32Array {
+  const order = Int32Array.from({ length: count }, (_, i) => i)
+  const draw = randomBits(seed, epoch, 0)
+  for (let i = count - 1; i > 0; i--) {
+    const other = Math.floor((draw() / 2 ** 32) * (i + 1))
+    const held = order[i]!
+    order[i] = order[other]!
+    order[other] = held
+  }
+  return order
+}
+
 /** `count` numbers in [low, high). */
 export function uniform(count: number, low: number, high: number, seed: number): Float64Array {
   return Float64Array.from({ length: count }, (_, i) => {

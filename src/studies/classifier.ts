@@ -84,6 +84,13 @@ export const familiesFor = (budget: Budget): Readonly<Record<Family, string>> =>
         DenseNet: 'densenet-bc-22-8',
       }
 
+/** Makes a network for pictures of any shape. */
+export type Build = (options: {
+  readonly input: readonly number[]
+  readonly classes: number
+  readonly seed: number
+}) => Network
+
 export interface Trained {
   readonly model: Model
   readonly train: Dataset
@@ -93,11 +100,7 @@ export interface Trained {
 }
 
 /** Trains a network, built for the pictures' shape, by the recipe. */
-export async function trainClassifier(
-  build: (options: { input: readonly number[]; classes: number; seed: number }) => Network,
-  recipe: Recipe,
-  context: CellContext,
-): Promise<Trained> {
+export async function trainClassifier(build: Build, recipe: Recipe, context: CellContext): Promise<Trained> {
   const { halvings, images, testImages, seed, epochs, batchSize, learningRate, optimizer, schedule } = recipe
   const train = await pictures('train', { samples: images, halvings }, context)
   const test = await pictures('test', { samples: testImages, halvings }, context)
@@ -122,8 +125,8 @@ export async function trainClassifier(
 
 /** The network of that name with that noise, for pictures of any size. */
 export const namedBuilder =
-  (name: string, noise: string, value: number, placement: string) =>
-  (options: { input: readonly number[]; classes: number; seed: number }): Network =>
+  (name: string, noise: string, value: number, placement: string): Build =>
+  (options) =>
     parseNetwork(name).build({
       ...options,
       ...(noise === 'none' ? {} : { noise: { kind: noise, value }, placement }),

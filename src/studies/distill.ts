@@ -1,6 +1,5 @@
 import { distilledRepair } from '../commands/fix-distilled.ts'
 import { applyEdits } from '../ir/edit.ts'
-import type { Network } from '../models/index.ts'
 import {
   batchNorm,
   conv,
@@ -16,6 +15,7 @@ import {
 } from '../models/index.ts'
 import type { Budget } from '../result/study.ts'
 import {
+  type Build,
   familiesFor,
   namedBuilder,
   noFiles,
@@ -50,8 +50,8 @@ type Found = {
 
 /** conv-ReLU-BN-pool-dropout as Keras' examples have it, and a dense head with Dropout in front of its norm. */
 const kerasStyle =
-  (ratio: number) =>
-  (options: { input: readonly number[]; classes: number; seed: number }): Network =>
+  (ratio: number): Build =>
+  (options) =>
     network(
       sequential([
         ...[16, 32, 48].flatMap((width) => [
@@ -73,8 +73,8 @@ const kerasStyle =
 
 /** linear-ReLU-dropout-BN, three layers, on raw pixels: what cannot be matched from noise. */
 const dense =
-  (ratio: number) =>
-  (options: { input: readonly number[]; classes: number; seed: number }): Network =>
+  (ratio: number): Build =>
+  (options) =>
     network(
       sequential([
         flatten,
@@ -86,8 +86,8 @@ const dense =
 
 /** dropout-conv-ReLU-BN, five times, over one axis: the rows of the picture's channels are the channels of a signal. */
 const signal =
-  (ratio: number) =>
-  (options: { input: readonly number[]; classes: number; seed: number }): Network =>
+  (ratio: number): Build =>
+  (options) =>
     network(
       sequential([
         reshape(-1, options.input[2]!),

@@ -1,4 +1,3 @@
-import { encodeModel } from '../formats/onnx/index.ts'
 import { GraphBuilder } from '../ir/builder.ts'
 import { normal, uniform } from '../ir/random.ts'
 import { Tensor } from '../ir/tensor.ts'
@@ -6,17 +5,7 @@ import { parseModel } from '../ir/text.ts'
 import { noiseUnit } from '../ops/noises/index.ts'
 import type { Budget } from '../result/study.ts'
 import { createSession } from '../runtime/session.ts'
-import {
-  familiesFor,
-  namedBuilder,
-  outcomesOf,
-  recalibratedOn,
-  recipeFor,
-  scoresOf,
-  seedsFor,
-  shiftOf,
-  trainClassifier,
-} from './classifier.ts'
+import { classifier, familiesFor, outcomesOf, recipeFor, seedsFor } from './classifier.ts'
 import { type CellContext, defineStudy } from './define-study.ts'
 import { meanOf, meanText } from './statistics.ts'
 
@@ -85,7 +74,7 @@ async function moments({ kind, input, ratio, seed }: Cell, { threads }: CellCont
     initializers: build.initializers,
     outputs: [{ name: y, type: undefined }],
   }
-  const session = await createSession(encodeModel({ ...base, graph }), { threads })
+  const session = await createSession({ ...base, graph }, { threads })
   const x = draw(input!, count, seed)
   const out = (await session.run(new Map([['x', Tensor.float32(dims, x)]]))).get(y)!.toNumbers()
   await session.release()
@@ -102,14 +91,15 @@ async function moments({ kind, input, ratio, seed }: Cell, { threads }: CellCont
 }
 
 async function training({ kind, ratio, budget, seed }: Cell, context: CellContext): Promise<Found> {
-  const build = namedBuilder(familiesFor(budget).PreResNet!, kind, ratio, 'before-norm')
-  const { model, train, test } = await trainClassifier(build, recipeFor(budget, seed), context)
-  const repaired = await recalibratedOn(model, train, 1000, context)
-  return {
-    errorPercent: (await scoresOf(model, test, context)).errorPercent,
-    recalibratedErrorPercent: (await scoresOf(repaired, test, context)).errorPercent,
-    largestRatio: (await shiftOf(model, train, context)).largestRatio,
+  const cell = {
+    ...recipeFor(budget, seed),
+    network: familiesFor(budget).PreResNet,
+    noise: kind,
+    value: ratio,
+    placement: 'before-norm',
   }
+  const { errorPercent, recalibratedErrorPercent, largestRatio } = await classifier.run(cell, context)
+  return { errorPercent, recalibratedErrorPercent, largestRatio }
 }
 
 /**

@@ -1,4 +1,3 @@
-import { encodeModel } from '../formats/onnx/write.ts'
 import { GraphBuilder } from '../ir/builder.ts'
 import { normal, uniform } from '../ir/random.ts'
 import { Tensor } from '../ir/tensor.ts'
@@ -107,7 +106,7 @@ async function noiseSession({ kind, value, channels, positions, seed }: Case, th
   const y = unit.emit(build, 'x', { value, seed, sharedAxes: sharedAxesOf(unit.sharing, 3) })
   const outputs = [{ name: y, type: undefined }]
   const graph = { ...base.graph, nodes: build.nodes, initializers: build.initializers, outputs }
-  const session = await createSession(encodeModel({ ...base, graph }), { threads })
+  const session = await createSession({ ...base, graph }, { threads })
   return { session, output: y }
 }
 

@@ -4,7 +4,6 @@ import {
   flatten,
   globalAveragePool,
   linear,
-  type Network,
   network,
   relu,
   sequential,
@@ -12,7 +11,15 @@ import {
   tanh,
 } from '../models/index.ts'
 import type { Budget } from '../result/study.ts'
-import { outcomesOf, type Recipe, recipeFor, scoresOf, seedsFor, trainClassifier } from './classifier.ts'
+import {
+  type Build,
+  outcomesOf,
+  type Recipe,
+  recipeFor,
+  scoresOf,
+  seedsFor,
+  trainClassifier,
+} from './classifier.ts'
 import { defineStudy } from './define-study.ts'
 import { differenceText, meanText } from './statistics.ts'
 
@@ -36,8 +43,8 @@ type Found = {
 const widths = [16, 16, 32, 32, 64] as const
 
 const builderOf =
-  ({ activation, scale }: Cell) =>
-  (options: { input: readonly number[]; classes: number; seed: number }): Network => {
+  ({ activation, scale }: Cell): Build =>
+  (options) => {
     const turn = Object.values(activations)
     const at = (i: number) => (activation === 'mixed' ? turn[i % turn.length]! : activations[activation])
     return network(

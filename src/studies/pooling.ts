@@ -8,13 +8,13 @@ import {
   globalAveragePool,
   linear,
   maxPool,
-  type Network,
   network,
   relu,
   sequential,
 } from '../models/index.ts'
 import type { Budget } from '../result/study.ts'
 import {
+  type Build,
   dataOf,
   outcomesOf,
   type Recipe,
@@ -38,8 +38,8 @@ type Found = {
 }
 
 const builderOf =
-  ({ pool, ratio }: Cell) =>
-  (options: { input: readonly number[]; classes: number; seed: number }): Network =>
+  ({ pool, ratio }: Cell): Build =>
+  (options) =>
     network(
       sequential([
         ...[16, 32, 48].flatMap((width) => [

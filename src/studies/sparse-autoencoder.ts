@@ -1,5 +1,4 @@
 import { adapt } from '../data/adapt.ts'
-import { encodeModel } from '../formats/onnx/index.ts'
 import { autoencoder } from '../models/index.ts'
 import type { Budget } from '../result/study.ts'
 import { toMode } from '../rewrite/modes/mode.ts'
@@ -120,7 +119,7 @@ export const sparseAutoencoder = defineStudy<Cell, Found>({
           dataType: 'float32' as const,
           shape: type?.shape,
         }))
-        const session = await createSession(encodeModel(model), { threads: threads })
+        const session = await createSession(model, { threads })
         const codes: Float64Array[] = []
         let [squares, count] = [0, 0]
         for await (const { inputs: fed } of adapt(test, wanted, { batchSize: 100 }).batches()) {

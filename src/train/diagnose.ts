@@ -1,5 +1,4 @@
 import { knownValues } from '../analysis/infer-types.ts'
-import { encodeModel } from '../formats/onnx/index.ts'
 import { GraphBuilder } from '../ir/builder.ts'
 import { labelOf, type Model } from '../ir/model.ts'
 import type { Tensor } from '../ir/tensor.ts'
@@ -42,7 +41,7 @@ export async function firstNonFinite(
       types: new Map(),
     },
   }
-  const session = await createSession(encodeModel(model), { ...options, name: 'the failed step' })
+  const session = await createSession(model, { ...options, name: 'the failed step' })
   try {
     const fetched = await session.run(new Map(fed.filter(([name]) => session.inputs.includes(name))))
     const first = watched.find(({ zero }) => !Number.isFinite(fetched.get(zero)?.toNumbers()[0]))

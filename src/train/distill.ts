@@ -3,7 +3,6 @@ import { factsOf } from '../analysis/index.ts'
 import { withGradients } from '../autodiff/with-gradients.ts'
 import { layoutOf } from '../data/arrange.ts'
 import { batchRanges, type Dataset } from '../data/dataset.ts'
-import { encodeModel } from '../formats/onnx/write.ts'
 import { GraphBuilder } from '../ir/builder.ts'
 import { UserError } from '../ir/errors.ts'
 import type { Model } from '../ir/model.ts'
@@ -80,7 +79,7 @@ export async function distill(model: Model, options: DistillOptions = {}): Promi
   const { inputs, restarts = standard.restarts, steps = standard.steps } = options
   const { seed = 0, threads, signal, onProgress } = options
   const objective = objectiveOf(model, inputs)
-  const session = await createSession(encodeModel(objective.model), { threads, name: 'the distillation' })
+  const session = await createSession(objective.model, { threads, name: 'the distillation' })
   try {
     const scale = await bestScale(session, objective, { seed, onStep: () => signal?.throwIfAborted() })
     const found: (readonly Float32Array[])[] = []

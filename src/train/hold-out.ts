@@ -1,6 +1,5 @@
-import { shuffled } from '../data/augment.ts'
 import { UserError } from '../ir/errors.ts'
-import { seedOf } from '../ir/random.ts'
+import { permutation, seedOf } from '../ir/random.ts'
 
 /**
  * Numbers of the samples that are held out, a share (0 to 1) of `size` by the seed, and of the rest in their order.
@@ -16,6 +15,6 @@ export function holdOut(
     throw new UserError(
       `the validation share is ${share}, expected one between 0 and 1 that leaves samples on both sides; of ${size} samples`,
     )
-  const order = Int32Array.from(shuffled(size, seedOf(seed, 'validation'), 0))
+  const order = permutation(size, seedOf(seed, 'validation'))
   return { held: order.slice(0, count), rest: order.slice(count).sort() }
 }

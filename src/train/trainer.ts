@@ -1,6 +1,6 @@
 import { factsOf } from '../analysis/index.ts'
 import { type AdaptedDataset, adapt, type WantedInput } from '../data/adapt.ts'
-import { augmenter, shuffled } from '../data/augment.ts'
+import { augmenter } from '../data/augment.ts'
 import type { Batch, Dataset } from '../data/dataset.ts'
 import { checkLabels } from '../data/labels.ts'
 import { openDataset } from '../data/open.ts'
@@ -9,7 +9,7 @@ import { encodeModel } from '../formats/onnx/index.ts'
 import { applyEdits, type Edit } from '../ir/edit.ts'
 import { UserError } from '../ir/errors.ts'
 import type { Model } from '../ir/model.ts'
-import { seedOf } from '../ir/random.ts'
+import { permutation, seedOf } from '../ir/random.ts'
 import { elementCount, Tensor } from '../ir/tensor.ts'
 import { fillWords } from '../ops/random-words.ts'
 import type { Files } from '../platform/files.ts'
@@ -545,7 +545,9 @@ class Run implements Training {
   /** The batches of an epoch that are not done yet. */
   async *#batches(epoch: number): AsyncGenerator<Batch> {
     const { augment } = this.#options
-    const order = shuffled(this.#order.length, seedOf(this.#seed, 'order'), epoch).map((i) => this.#order[i]!)
+    const order = permutation(this.#order.length, seedOf(this.#seed, 'order'), epoch).map(
+      (i) => this.#order[i]!,
+    )
     const change =
       augment && augmenter(this.#train, augment, { seed: seedOf(this.#seed, 'augmentation'), epoch })
     const adapted = this.#adapted(this.#train.ordered(order, change))

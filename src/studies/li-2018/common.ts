@@ -1,3 +1,13 @@
+import type { Budget } from '../../result/study.ts'
+import {
+  type ClassifierCell,
+  type ClassifierOutcome,
+  families,
+  familiesFor,
+  outcomesOf,
+} from '../classifier.ts'
+import type { Cell } from '../define-study.ts'
+
 /** What the studies of Li et al. have in common. */
 export const source =
   'Li et al., Understanding the Disharmony between Dropout and Batch Normalization by Variance Shift, arXiv:1801.05134'
@@ -15,3 +25,10 @@ export const noiseOf = (noise: string, value: number, placement: string) =>
 export const distinct = <T extends Readonly<Record<string, unknown>>>(cells: readonly T[]): T[] => [
   ...new Map(cells.map((cell) => [JSON.stringify(cell), cell])).values(),
 ]
+
+/** What was found of each family that something was found of, over all cells. */
+export const byFamily = (cells: readonly Cell<ClassifierCell, ClassifierOutcome>[], budget: Budget) =>
+  families.flatMap((family) => {
+    const found = outcomesOf(cells, { network: familiesFor(budget)[family] })
+    return found.length === 0 ? [] : [{ family, found }]
+  })

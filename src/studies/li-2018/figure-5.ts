@@ -1,15 +1,7 @@
-import {
-  type ClassifierCell,
-  type ClassifierOutcome,
-  classifier,
-  classifierGrid,
-  families,
-  familiesFor,
-  outcomesOf,
-} from '../classifier.ts'
+import { type ClassifierCell, type ClassifierOutcome, classifier, classifierGrid } from '../classifier.ts'
 import { defineStudy } from '../define-study.ts'
 import { meanOf, meanText } from '../statistics.ts'
-import { method, noiseOf, placements, source } from './common.ts'
+import { byFamily, method, noiseOf, placements, source } from './common.ts'
 import { figure5 as published } from './published.ts'
 
 /**
@@ -27,11 +19,7 @@ export const figure5 = defineStudy<ClassifierCell, ClassifierOutcome>({
   grid: (budget) => classifierGrid(budget, [noiseOf('dropout', 0.5, placements.a)]),
   experiment: classifier,
   summarise(cells, budget) {
-    const networks = familiesFor(budget)
-    const told = families.flatMap((family) => {
-      const found = outcomesOf(cells, { network: networks[family] })
-      return found.length === 0 ? [] : [{ family, found }]
-    })
+    const told = byFamily(cells, budget)
     const worse = told.filter(
       ({ found }) =>
         meanOf(found.map((o) => o.evalModePercent)) < meanOf(found.map((o) => o.trainModePercent)),

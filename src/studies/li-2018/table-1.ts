@@ -3,13 +3,11 @@ import {
   type ClassifierOutcome,
   classifier,
   classifierGrid,
-  families,
-  familiesFor,
-  outcomesOf,
+  type families,
 } from '../classifier.ts'
 import { defineStudy } from '../define-study.ts'
 import { meanOf, meanText } from '../statistics.ts'
-import { method, noiseOf, source } from './common.ts'
+import { byFamily, method, noiseOf, source } from './common.ts'
 import { table1 as published } from './published.ts'
 
 /**
@@ -27,11 +25,10 @@ export const table1 = defineStudy<ClassifierCell, ClassifierOutcome>({
   grid: (budget) => classifierGrid(budget, [noiseOf('dropout', 0, '')]),
   experiment: classifier,
   summarise(cells, budget) {
-    const networks = familiesFor(budget)
-    const told = families.flatMap((family) => {
-      const values = outcomesOf(cells, { network: networks[family] }).map(({ dCos2 }) => dCos2)
-      return values.length === 0 ? [] : [{ family, values }]
-    })
+    const told = byFamily(cells, budget).map(({ family, found }) => ({
+      family,
+      values: found.map(({ dCos2 }) => dCos2),
+    }))
     const order = (value: (family: (typeof families)[number]) => number) =>
       told
         .map(({ family }) => family)
