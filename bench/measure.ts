@@ -1,5 +1,5 @@
 /**
- * What measuring costs: one pass of `measure` over a batch against plain ONNX Runtime inference of the same model and
+ * What measuring costs: a batch in a long pass of `measure` against plain ONNX Runtime inference of the same model and
  * batch, and against the forward pass in train mode that PyTorch's update_bn makes (where torch is installed).
  * All take turns on the same data, a few runs each; medians of the ratios of each round are printed.
  *
@@ -14,7 +14,9 @@ import { encodeModel } from '../src/formats/onnx/index.ts'
 import type { Model } from '../src/ir/model.ts'
 import { uniform } from '../src/ir/random.ts'
 import { Tensor } from '../src/ir/tensor.ts'
+import { createProbedSession } from '../src/measure/blocked-probe.ts'
 import { Gathering, probeInMode, runBatches } from '../src/measure/measure.ts'
+import { nodeFiles } from '../src/platform/node.ts'
 import { toMode } from '../src/rewrite/modes/mode.ts'
 import { createSession } from '../src/runtime/session.ts'
 import { densenet100, preresnet110, resnet50 } from './networks.ts'
@@ -51,9 +53,9 @@ export async function benchMeasure(options: {
     const probed = probeInMode(model, 'eval', { fields })
     const { threads } = options
     const plain = await createSession(encodeModel(toMode(model, 'eval')), { threads })
-    const measured = await createSession(encodeModel(probed.model), { threads })
+    const measured = await createProbedSession(probed, { batchSize: batch, files: nodeFiles, threads })
     const peer = await Peer.start(options.python, network, batch, threads)
-    const gathering = new Gathering(probed)
+    const gathering = new Gathering(probed, measured.places)
     const times: { plain: number[]; measure: number[]; peer: number[] } = { plain: [], measure: [], peer: [] }
     // Each in short runs of its own, as in use: the first of a run finds the caches full of the other's data.
     const plainBatch = async () => {

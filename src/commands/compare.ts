@@ -25,11 +25,13 @@ export async function compare(
   const [first, second] = await inEqualBatches(a.model, b.model, options, files)
   const before = await measureModel(a.model, first.batches, {
     ...options,
+    files,
     modeData: first.trainingBatches,
     onProgress: phase(options, `measuring ${a.path}`),
   })
   const after = await measureModel(b.model, second.batches, {
     ...options,
+    files,
     modeData: second.trainingBatches,
     onProgress: phase(options, `measuring ${b.path}`),
   })

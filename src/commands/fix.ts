@@ -98,6 +98,7 @@ export async function fix(file: ModelFile, options: FixOptions, files: Files): P
   const data = await dataFor(model, { ...options, data: options.data }, files)
   const before = await measureModel(model, data.batches, {
     ...options,
+    files,
     modeData: data.trainingBatches,
     onProgress: phase(options, 'measuring'),
   })

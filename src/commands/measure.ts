@@ -22,6 +22,7 @@ export async function measure(file: ModelFile, options: MeasureOptions, files: F
   const data = await dataFor(model, options, files)
   const { measurement } = await measureModel(model, data.batches, {
     ...options,
+    files,
     modeData: data.trainingBatches,
     onProgress: phase(options, 'measuring'),
   })

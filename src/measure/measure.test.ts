@@ -110,7 +110,7 @@ describe('probes', () => {
     const model = parseModel(`${header} g (float32[N, 12] x, int64[k] shape) => (y) <${affine(3)}>
       { r = Reshape (x, shape)  y = BatchNormalization (r, gamma, beta, mean, variance) }`)
     const data = { fields: [{ name: 'x', dataType: 'float32' as const, sampleShape: [12] }] }
-    const { model: probed, probes, means } = probeInMode(model, 'eval', data)
+    const { model: probed, probes, stretches, means } = probeInMode(model, 'eval', data)
     expect(factsOf(probed).types.get('r')?.shape).toBeUndefined()
     const session = await createSession(encodeModel(probed))
     const x = input([40, 12])
@@ -126,7 +126,7 @@ describe('probes', () => {
           ['shape', Tensor.int64([shape.length], shape)],
         ]),
       )
-      const gathering = new Gathering({ probes, means })
+      const gathering = new Gathering({ stretches, means })
       gathering.add(fetched, 40)
       const norm = { norm: factsOf(model).norms[0]!, parts: probes, folded: false }
       const { mean, variance } = gathering.momentsOf(norm)

@@ -5,9 +5,11 @@ import { checkLabels } from '../data/labels.ts'
 import { UserError } from '../ir/errors.ts'
 import type { Model } from '../ir/model.ts'
 import { isFloat, type Tensor } from '../ir/tensor.ts'
+import type { Files } from '../platform/files.ts'
 import type { Agreement, Interval, Layer, Measurement } from '../result/result.ts'
 import { type Mode, toMode } from '../rewrite/modes/mode.ts'
 import { createSession, type Session } from '../runtime/session.ts'
+import { createProbedSession, fewestBatches, type Place } from './blocked-probe.ts'
 import { jackknifeHalfWidth } from './interval.ts'
 import { jackknifeGroups, meanOf, momentsOfSums, quantilesOf, Sums } from './moments.ts'
 import { AgreementBoard, ScoreBoard, tableSizeOf } from './outputs.ts'
@@ -24,6 +26,8 @@ export interface MeasureOptions {
   /** Seed of the noise in train and sample mode (default 0). */
   readonly seed?: number | undefined
   readonly threads?: number | undefined
+  /** Where files may be written while it runs: long passes are faster then. */
+  readonly files?: Files | undefined
   /** When it aborts, what has been measured so far is returned, marked as partial. */
   readonly signal?: AbortSignal | undefined
   readonly onProgress?: ((samples: number, of: number) => void) | undefined
@@ -57,10 +61,16 @@ export async function measure(
 ): Promise<Measured> {
   const { samples = data.size, threads, signal, onProgress } = options
   const total = Math.min(samples, data.size)
+  const { batchSize } = data
   const probed = probeInMode(model, 'eval', data)
-  const session = await createSession(probed.model, { threads, name: 'the model in eval mode' })
+  const session = await createProbedSession(probed, {
+    batchSize,
+    files: total >= fewestBatches * batchSize ? options.files : undefined,
+    threads,
+    name: 'the model in eval mode',
+  })
   try {
-    const gathering = new Gathering(probed)
+    const gathering = new Gathering(probed, session.places)
     const board = new ScoreBoard()
     let done = 0
     for await (const { batch, fetched } of runBatches(session, data.batches({ limit: total }))) {
@@ -222,26 +232,13 @@ export async function measureMoments(
   }
 }
 
-/** Runs batch after batch. While one runs, the caller works on what came of the one before. */
+/** Runs batch after batch; the next is not begun while the caller works: ONNX Runtime's threads take every core. */
 export async function* runBatches(
   session: Session,
   batches: AsyncIterable<Batch> | Iterable<Batch>,
 ): AsyncGenerator<{ batch: Batch; fetched: ReadonlyMap<string, Tensor> }> {
-  let before: { batch: Batch; fetched: ReadonlyMap<string, Tensor> } | undefined
-  let run: Promise<ReadonlyMap<string, Tensor>> | undefined
-  try {
-    for await (const batch of batches) {
-      run = session.run(feedsFor(session, batch.inputs))
-      // Whoever stops early does not wait for this run; it must not fail unheard.
-      run.catch(() => {})
-      if (before) yield before
-      before = { batch, fetched: await run }
-    }
-    if (before) yield before
-  } finally {
-    // The session may be released once this ends.
-    await run?.catch(() => {})
-  }
+  for await (const batch of batches)
+    yield { batch, fetched: await session.run(feedsFor(session, batch.inputs)) }
 }
 
 /** The probed model of a mode, its shapes completed by those of the data. */
@@ -290,42 +287,66 @@ function scoredOutput(model: Model, fetched: ReadonlyMap<string, Tensor>): Tenso
   return floats.find(({ dims }) => dims.length >= 2) ?? floats[0]
 }
 
+/** What batches may hold that wait to be summed up. */
+const mostWaitingBytes = 2 ** 24
+
 /** The moments of all probes of a run. */
 export class Gathering {
   readonly #sums: ReadonlyMap<Stretch, Sums>
   readonly #means: ReadonlyMap<string, Stretch | Means>
+  readonly #places: ReadonlyMap<Stretch, Place>
   /** Sums of means by value, of all samples or without one group, until more samples come. */
   readonly #known = new Map<number | undefined, Map<string, Float64Array>>()
+  readonly #outputs: ReadonlySet<string>
+  readonly #waiting: { values: ReadonlyMap<string, Float32Array>; size: number; start: number }[] = []
+  #waitingBytes = 0
   #samples = 0
 
-  constructor({ probes, means }: Pick<Probed, 'probes' | 'means'>) {
-    const pooled = [...means.values()].filter((means) => 'block' in means)
-    const stretches = [...pooled, ...probes.map(({ squares }) => squares)]
+  constructor(
+    { stretches, means }: Pick<Probed, 'stretches' | 'means'>,
+    places: ReadonlyMap<Stretch, Place> = new Map(),
+  ) {
+    this.#places = places
     this.#sums = new Map(stretches.map((stretch) => [stretch, new Sums(stretch.channels)]))
     this.#means = means
+    this.#outputs = new Set(
+      [...stretches, ...places.values()].map((at) => ('block' in at ? at.block : at).output),
+    )
   }
 
   add(fetched: ReadonlyMap<string, Tensor>, size: number): void {
-    const cache = new Map<string, Float32Array>()
-    const floats = (name: string): Float32Array => {
-      let values = cache.get(name)
-      if (!values) {
-        const { bytes } = fetched.get(name)!
-        values = new Float32Array(bytes.buffer as ArrayBuffer, bytes.byteOffset, bytes.byteLength / 4)
-        cache.set(name, values)
-      }
-      return values
+    const values = new Map<string, Float32Array>()
+    for (const [name, { bytes }] of fetched) {
+      if (!this.#outputs.has(name)) continue
+      values.set(name, new Float32Array(bytes.buffer as ArrayBuffer, bytes.byteOffset, bytes.byteLength / 4))
+      this.#waitingBytes += bytes.byteLength
     }
-    for (const [{ block, offset }, sums] of this.#sums) {
-      const values = floats(block.output)
-      const rows = values.length / block.width
-      for (let row = 0; row < rows; row++) {
-        // Where a layer sees several rows a sample (time steps), those of one sample stay in one group.
-        const sample = this.#samples + Math.floor((row * size) / rows)
-        sums.add(sample % jackknifeGroups, values, row * block.width + offset)
-      }
-    }
+    this.#waiting.push({ values, size, start: this.#samples })
     this.#samples += size
+    if (this.#waitingBytes > mostWaitingBytes) this.#sumUp()
+  }
+
+  /** Stretch by stretch over all batches that wait: their sums then stay in the cache, which all together do not fit. */
+  #sumUp(): void {
+    if (this.#waiting.length === 0) return
+    for (const [stretch, sums] of this.#sums) {
+      const { block, offset } = stretch
+      const plain: Place = { output: block.output, from: offset, stride: block.width, factor: 1 }
+      const placed = this.#places.get(stretch) ?? plain
+      for (const { values, size, start } of this.#waiting) {
+        const place = values.has(placed.output) ? placed : plain
+        const { from, stride, factor } = place
+        const numbers = values.get(place.output)!
+        const rows = place === plain ? numbers.length / stride : size
+        for (let row = 0; row < rows; row++) {
+          // Where a layer sees several rows a sample (time steps), those of one sample stay in one group.
+          const sample = start + Math.floor((row * size) / rows)
+          sums.add(sample % jackknifeGroups, numbers, row * stride + from, factor)
+        }
+      }
+    }
+    this.#waiting.length = 0
+    this.#waitingBytes = 0
     this.#known.clear()
   }
 
@@ -345,6 +366,7 @@ export class Gathering {
   }
 
   momentsOf({ norm, parts, folded }: ProbedNorm, without?: number): NormMoments {
+    this.#sumUp()
     const pieces = parts.map(({ meansOf, squares, channels, center }) => {
       const { sums, samples } = this.#sums.get(squares)!.total(without)
       const means = this.#meansOf({ value: meansOf, channels }, samples, without)
@@ -363,6 +385,7 @@ export class Gathering {
   }
 
   groupsOf({ parts }: ProbedNorm): number[] {
+    this.#sumUp()
     return this.#sums.get(parts[0]!.squares)!.groups
   }
 }

@@ -12,12 +12,20 @@ export class Sums {
     this.#sums = new Float64Array(jackknifeGroups * channels)
   }
 
-  /** Adds one sample: C numbers, found in `values` from `at` on. */
-  add(group: number, values: ArrayLike<number>, at: number): void {
+  /** Adds one sample: C numbers, found in `values` from `at` on, times `factor`. */
+  add(group: number, values: ArrayLike<number>, at: number, factor = 1): void {
     const { channels } = this
     const sums = this.#sums
     const base = group * channels
-    for (let c = 0; c < channels; c++) sums[base + c]! += values[at + c]!
+    // Four at a time: this loop runs over every channel of every sample.
+    let c = 0
+    for (; c + 3 < channels; c += 4) {
+      sums[base + c]! += factor * values[at + c]!
+      sums[base + c + 1]! += factor * values[at + c + 1]!
+      sums[base + c + 2]! += factor * values[at + c + 2]!
+      sums[base + c + 3]! += factor * values[at + c + 3]!
+    }
+    for (; c < channels; c++) sums[base + c]! += factor * values[at + c]!
     this.#samples[group]! += 1
   }
 

@@ -9,6 +9,8 @@ import { leavesOf, type Means, meansFinder } from './position-means.ts'
 export interface Stretch {
   /** The output, N x width x 1 x ..., that holds them from `offset` on. */
   readonly block: { readonly output: string; width: number }
+  /** What they were pooled of. */
+  readonly value: string
   readonly offset: number
   readonly channels: number
 }
@@ -36,6 +38,8 @@ export interface ProbedNorm {
 export interface Probed {
   readonly model: Model
   readonly probes: readonly Probe[]
+  /** In the order in which they lie in the outputs. */
+  readonly stretches: readonly Stretch[]
   /** By value: where its means are, or what tells them. */
   readonly means: ReadonlyMap<string, Stretch | Means>
   readonly norms: readonly ProbedNorm[]
@@ -66,6 +70,7 @@ export function probe(model: Model, facts: Pick<Facts, 'norms' | 'nested' | 'typ
   const findMeans = meansFinder(model, facts.types)
   const norms: ProbedNorm[] = []
   const unmeasured: { label: string; reason: string }[] = []
+  const stretches: Stretch[] = []
   const pending: (() => void)[] = []
 
   for (const norm of facts.norms) {
@@ -107,7 +112,7 @@ export function probe(model: Model, facts: Pick<Facts, 'norms' | 'nested' | 'typ
     initializers: build.initializers,
     outputs: [...model.graph.outputs, ...outputs],
   }
-  return { model: { ...model, graph }, probes, means, norms, unmeasured }
+  return { model: { ...model, graph }, probes, stretches, means, norms, unmeasured }
 
   /** Whether ONNX Runtime will fold the norm into a convolution, and its input can be told from its output. */
   function isFolded({ key, mean, variance, scale, shift }: Norm): boolean {
@@ -203,7 +208,9 @@ export function probe(model: Model, facts: Pick<Facts, 'norms' | 'nested' | 'typ
     const offset = block.width
     block.width += channels
     pending.push(() => values.push(emit()))
-    return { block, offset, channels }
+    const made = { block, value, offset, channels }
+    stretches.push(made)
+    return made
   }
 
   /** Probes are read as float32; a type that is not known may be another. */

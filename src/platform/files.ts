@@ -33,6 +33,8 @@ export interface Files {
   createFolder(path: string): Promise<void>
   /** Writes behind what the file holds; a file that is not there is made. */
   append(path: string, bytes: Uint8Array): Promise<void>
+  /** Lends an empty folder that is removed afterwards; absent where impossible. */
+  withTemporaryFolder?<Result>(use: (folder: string) => Promise<Result>): Promise<Result>
   /** Copies a file as `writeAtomic` writes one. */
   copy(from: string, to: string): Promise<void>
   /**

@@ -1,6 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { closeSync, constants, fstatSync, openSync, readSync, type Stats, statSync } from 'node:fs'
 import * as fs from 'node:fs/promises'
+import { tmpdir } from 'node:os'
 import * as nodePath from 'node:path'
 import { UserError } from '../ir/errors.ts'
 import type { DecodeOptions, FileInfo, Files, FolderEntry, Picture, RandomAccess } from './files.ts'
@@ -116,6 +117,16 @@ export const nodeFiles: Files = {
 
   async createFolder(path) {
     await explain('create', path, fs.mkdir(path, { recursive: true }))
+  },
+
+  async withTemporaryFolder(use) {
+    const parent = tmpdir()
+    const folder = await explain('make a folder in', parent, fs.mkdtemp(nodePath.join(parent, 'varshift-')))
+    try {
+      return await use(folder)
+    } finally {
+      await fs.rm(folder, { recursive: true, force: true })
+    }
   },
 
   async append(path, bytes) {

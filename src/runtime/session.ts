@@ -18,6 +18,10 @@ export interface SessionOptions {
   readonly name?: string | undefined
   /** The session is run with `fetches` only (opset 11 or newer): spares ONNX Runtime for Node a copy of every result. */
   readonly writesInPlace?: boolean | undefined
+  /** A file to write the model to as ONNX Runtime has optimised it for this machine. */
+  readonly optimisedTo?: string | undefined
+  /** The model was written so: it is taken as it is. */
+  readonly isOptimised?: boolean | undefined
 }
 
 /** A model that is ready to run. */
@@ -44,6 +48,7 @@ export async function createSession(
   options: SessionOptions = {},
 ): Promise<Session> {
   const { threads = 0, device = 'cpu', name = 'the model', writesInPlace = false } = options
+  const { optimisedTo, isOptimised = false } = options
   const sparesCopies = writesInPlace && (await canSpareCopies())
   const { bytes, externalData } =
     model instanceof Uint8Array ? { bytes: model, externalData: [] } : encodeInMemory(model)
@@ -53,6 +58,8 @@ export async function createSession(
       ...(externalData.length > 0 ? { externalData } : {}),
       executionProviders: device === 'cpu' ? ['cpu'] : [device, 'cpu'],
       ...(threads > 0 ? { intraOpNumThreads: threads } : {}),
+      ...(optimisedTo === undefined ? {} : { optimizedModelFilePath: optimisedTo }),
+      ...(isOptimised ? { graphOptimizationLevel: 'disabled' } : {}),
       // Of version 1.30: it folds padding by zeros into a max pool, which pads by minus infinity.
       extra: { optimization: { disable_specified_optimizers: 'Pad_Fusion' } },
       // Planning memory ahead keeps what the first run took beside the plan: twice as much.

@@ -4,6 +4,7 @@ import { dataFor } from '../../src/commands/data.ts'
 import { recalibrated } from '../../src/commands/recalibrated.ts'
 import { concat, encodeModel } from '../../src/formats/onnx/index.ts'
 import { openModel, readModelBytes } from '../../src/formats/open-model.ts'
+import { fewestBatches } from '../../src/measure/blocked-probe.ts'
 import { measure } from '../../src/measure/measure.ts'
 import { nodeFiles } from '../../src/platform/node.ts'
 import { toMode } from '../../src/rewrite/modes/mode.ts'
@@ -46,9 +47,14 @@ describe.each(recordedNetworks)('%s, against PyTorch', (name) => {
     }
   }
 
-  test('moments in eval mode and shift ratios', async () => {
-    const { file, data } = await open()
-    const { measurement } = await measure(file.model, data.batches, options)
+  test.each(['one pass', 'a long pass'])('moments in eval mode and shift ratios, %s', async (length) => {
+    const isLong = length === 'a long pass'
+    const { file, data } = await open(isLong ? 3 : undefined)
+    expect(data.batches.size >= fewestBatches * data.batches.batchSize).toBe(isLong)
+    const { measurement } = await measure(file.model, data.batches, {
+      ...options,
+      ...(isLong ? { files: nodeFiles } : {}),
+    })
     expect(measurement.layers.map(({ label }) => label).sort()).toEqual([...byModule.keys()].sort())
     for (const layer of measurement.layers) {
       const norm = byModule.get(layer.label)!
