@@ -9,6 +9,7 @@ import { parseArgs } from 'node:util'
 import { version } from '../src/version.ts'
 import { benchFiles } from './files.ts'
 import { benchMeasure, machine } from './measure.ts'
+import { benchPredictions } from './predictions.ts'
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -43,3 +44,4 @@ if (wanted('files'))
     'files',
     benchFiles({ rounds: Math.min(9, Number(values.rounds)), sizeBytes: Number(values['size-mb']) * 1e6 }),
   )
+if (wanted('predictions')) report('predictions', await benchPredictions())

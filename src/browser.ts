@@ -8,6 +8,7 @@
  *   const shift = await measure(model, { data: 'images.npz' }, files)
  */
 export { check } from './commands/check.ts'
+export { checkDistilled } from './commands/check-distilled.ts'
 export { compare } from './commands/compare.ts'
 export { fix } from './commands/fix.ts'
 export type { Fixed } from './commands/fixed.ts'

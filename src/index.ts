@@ -13,11 +13,19 @@
  *   const training = await trainer(parseNetwork('preresnet-20').build(), { data: 'cifar10:DIR', epochs: 20 })
  *   for await (const event of training) if (event.type === 'epoch') console.log(event)
  */
+import { checkDistilled as checkModelDistilled } from './commands/check-distilled.ts'
 import { compare as compareModels } from './commands/compare.ts'
 import { fix as fixModel } from './commands/fix.ts'
 import type { Fixed } from './commands/fixed.ts'
 import { measure as measureModel } from './commands/measure.ts'
-import type { FixOptions, MeasureOptions, NetworkChoice, TrainCommandOptions } from './commands/options.ts'
+import type {
+  CheckOptions,
+  FixOptions,
+  MeasureOptions,
+  NetworkChoice,
+  RunOptions,
+  TrainCommandOptions,
+} from './commands/options.ts'
 import { save as saveModel } from './commands/save.ts'
 import { type Trained, train as trainModel } from './commands/train.ts'
 import type { Dataset } from './data/dataset.ts'
@@ -78,6 +86,13 @@ export const readModel = (path: string): Promise<ModelFile> => openModel(path, n
 /** Opens samples: an .npz or .npy file, IDX, CIFAR binaries, a folder of class folders, or `shapes:...`. */
 export const openData = (spec: string, options?: OpenOptions): Promise<Dataset> =>
   openDataset(spec, nodeFiles, options)
+
+/**
+ * `check`, but predictions that would be estimates are measured on inputs that are distilled from the model: no data
+ * either, but the model is run, for some seconds to a minute.
+ */
+export const checkDistilled = (file: ModelFile, options: CheckOptions & RunOptions = {}): Promise<Result> =>
+  checkModelDistilled(file, options, nodeFiles)
 
 /**
  * What the layers of the model see in eval mode on the data, against what they stored, and how the outputs of train,

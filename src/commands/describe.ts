@@ -11,8 +11,8 @@ import { version } from '../version.ts'
 export function describe(
   file: ModelFile,
   command: Result['command'],
+  facts: Facts = factsOf(file.model),
 ): Pick<Result, 'version' | 'command' | 'tool' | 'model' | 'noises' | 'norms' | 'outline'> {
-  const facts = factsOf(file.model)
   return {
     version: resultVersion,
     command,

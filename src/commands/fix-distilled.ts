@@ -1,5 +1,4 @@
 import { factsOf } from '../analysis/index.ts'
-import type { Dataset } from '../data/dataset.ts'
 import type { ModelFile } from '../formats/define-format.ts'
 import { applyEdits, type SetRunningStatistics } from '../ir/edit.ts'
 import { UserError } from '../ir/errors.ts'
@@ -9,9 +8,9 @@ import { meanOf } from '../measure/moments.ts'
 import type { Files } from '../platform/files.ts'
 import type { RepairInfo, Result } from '../result/result.ts'
 import { matchedChannels, distill as repair } from '../rewrite/repairs/distill.ts'
-import { distill } from '../train/distill.ts'
 import { check } from './check.ts'
 import { type Data, dataFor } from './data.ts'
+import { distilledInputs, largestLoss } from './distilled-inputs.ts'
 import {
   changesOf,
   type Fixed,
@@ -26,11 +25,7 @@ import { statisticsOf, withWeights } from './measure.ts'
 import { type FixOptions, phase } from './options.ts'
 import { recalibrated } from './recalibrated.ts'
 
-/**
- * Loss up to which distilled inputs may stand for data, and largest ratio between the statistics that two restarts
- * give. Source: docs/theory.md: about 0.01 where the repair helped, 0.3 and more where it did harm.
- */
-const largestLoss = 0.02
+/** Largest ratio between the statistics that two restarts give. */
 const largestSpread = 1.25
 
 /** Largest layer ratio below which there is nothing to gain. */
@@ -77,22 +72,16 @@ export async function distilledRepair(
           : 'no noise reaches a batch normalization, so its statistics hold at inference too',
     }
 
-  const { inputs, steps, restarts } = options.distillation ?? {}
-  const { seed, threads, signal } = options
-  const onProgress = phase(options, 'distilling inputs from the model')
-  const distilled = await distill(model, { inputs, steps, restarts, seed, threads, signal, onProgress })
-  const onDistilled = (data: Dataset) => dataFor(model, { data }, files)
-  const onInputs = await onDistilled(distilled.data)
-  const noisy = await measureMoments(model, onInputs.largeBatches, 'sample', { seed, threads, signal })
-  const matched = norms.flatMap((norm) => matchedChannels(norm, noisy.moments.get(norm.key)))
+  const { distilled, data: onInputs, noisy, loss: worst } = await distilledInputs(model, options, files)
+  const matched = norms.flatMap((norm) => matchedChannels(norm, noisy.get(norm.key)))
+  const each = distilled.restarts.map((data) => dataFor(model, { data }, files))
   const distillation = {
     inputs: distilled.data.size,
     steps: distilled.steps,
     losses: [...distilled.losses],
     matchedShare: matched.filter(Boolean).length / matched.length,
-    spread: await spreadOf(model, await Promise.all(distilled.restarts.map(onDistilled)), options),
+    spread: await spreadOf(model, await Promise.all(each), options),
   }
-  const worst = Math.max(...distilled.losses)
   const way = 'repair with 64 to 256 samples like the training data: --data FILE'
   const refusal =
     worst > largestLoss || !Number.isFinite(worst)
@@ -117,7 +106,7 @@ export async function distilledRepair(
     model,
     facts: factsOf(model),
     statistics: new Map(found.edits.map(({ node, mean, variance }) => [node, { mean, variance }])),
-    seen: noisy.moments,
+    seen: noisy,
     choices: {},
   })
   return {

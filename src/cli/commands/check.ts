@@ -7,8 +7,9 @@ import type { Config } from '../config.ts'
 import { type CommandContext, defineCommand } from '../define-command.ts'
 import { type ExitCode, exitCodes } from '../exit-codes.ts'
 import { explainError } from '../explain-error.ts'
+import { interruptible } from '../interrupt.ts'
 import { present, reportFiles } from '../present.ts'
-import { ruleOptions } from '../work-options.ts'
+import { ruleOptions, runOptions } from '../work-options.ts'
 
 /** Findings about models, without data and without running them. */
 export const checkCommand = defineCommand({
@@ -16,8 +17,22 @@ export const checkCommand = defineCommand({
   summary: 'Find what in a model causes variance shift, and predict how much, without data.',
   usage: '<model...>',
   takes: { what: 'one model file or more', least: 1, most: Number.POSITIVE_INFINITY },
-  settings: ['select', 'ignore', 'severity', 'failOn', 'maxWarnings', 'baseline', 'format'],
+  settings: [
+    'select',
+    'ignore',
+    'severity',
+    'failOn',
+    'maxWarnings',
+    'baseline',
+    'seed',
+    'threads',
+    'format',
+  ],
   flags: [
+    [
+      '--distill',
+      'measure the predictions that are estimates, on inputs distilled from the model; runs it, up to a minute',
+    ],
     ['--update-baseline', 'write all findings to the baseline file, so that only new ones are reported'],
     ['--list-rules', 'list the rules'],
     ['--explain <rule>', 'what a rule finds, why it matters, when to ignore it and what to do'],
@@ -27,6 +42,7 @@ export const checkCommand = defineCommand({
   alone: ['listRules', 'explain'],
   examples: [
     ['varshift check model.onnx', 'findings and predicted shift'],
+    ['varshift check model.onnx --distill', 'sharper predictions, still without data'],
     ['varshift check nets/*.onnx --fail-on error', 'several models; only errors count'],
     ['varshift check model.onnx --format sarif', 'for code scanning'],
     ['varshift check --explain dropout-before-batch-norm', 'what a finding means'],
@@ -49,9 +65,10 @@ async function checkModels(context: CommandContext): Promise<ExitCode> {
   const known = file === undefined || isNew ? {} : await readBaseline(file, files)
   const wanted = await reportFiles(context)
   const options = await ruleOptions(context)
-  const [{ openModel }, { check }] = await Promise.all([
+  const [{ openModel }, { check }, { checkDistilled }] = await Promise.all([
     import('../../formats/open-model.ts'),
     import('../../commands/check.ts'),
+    import('../../commands/check-distilled.ts'),
   ])
   const results: Result[] = []
   let failed: ExitCode = exitCodes.fine
@@ -59,7 +76,19 @@ async function checkModels(context: CommandContext): Promise<ExitCode> {
     const hidden = flags.updateBaseline || file === undefined ? [] : known[nameInBaseline(file, path)]
     try {
       const model = await openModel(path, files)
-      results.push(check(model, { ...options, baseline: hidden ?? [] }))
+      const wishes = { ...options, baseline: hidden ?? [] }
+      const result = flags.distill
+        ? await interruptible(console, (signal) =>
+            checkDistilled(model, { ...wishes, ...runOptions(context, signal) }, files).catch((error) => {
+              if (!signal.aborted) throw error
+            }),
+          )
+        : check(model, wishes)
+      if (!result) {
+        console.error('varshift: stopped')
+        return exitCodes.interrupted
+      }
+      results.push(result)
     } catch (error) {
       // One broken file of many does not keep the findings of the others back.
       const code = explainError(error, console)
