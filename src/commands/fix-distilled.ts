@@ -159,17 +159,14 @@ export async function fixDistilled(file: ModelFile, options: FixOptions, files: 
     throw new UserError('stopped before the repair was done; nothing was written')
   const verdict = judge(before.measurement, after.measurement)
   const kept = verdict.better || options.force
-  const notes = data ? await comparedWithData(model, data, edits, options) : [withoutData]
+  // Of distilled inputs there are as many as were made: nobody has more of them to give.
+  const notes = data
+    ? [...after.measurement.notes, ...(await comparedWithData(model, data, edits, options))]
+    : [withoutData]
   const result: Result = {
     ...base,
-    measurement: withWeights(model, before.measurement),
-    after: noteOnSampling(
-      withWeights(repaired, {
-        ...after.measurement,
-        notes: [...after.measurement.notes, ...notes],
-      }),
-      noises.length,
-    ),
+    measurement: withWeights(model, { ...before.measurement, ...(data ? {} : { notes: [] }) }),
+    after: noteOnSampling(withWeights(repaired, { ...after.measurement, notes }), noises.length),
     repair: {
       ...outcome(repair, verdict.better ? 'kept' : options.force ? 'forced' : 'rejected', verdict.reason),
       samples: distillation?.inputs ?? 0,

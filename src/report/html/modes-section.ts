@@ -16,6 +16,10 @@ export function modesSection({ result, names }: Page): Section | undefined {
   const { measurement, after, comparison } = result
   if (!measurement) return undefined
   const sides = after ? [measurement, after] : [measurement]
+  const scores = sides.flatMap(({ modes }) => modeNames.flatMap((mode) => modes[mode] ?? []))
+  const isScored = scores.some(({ accuracy, loss }) => accuracy !== undefined || loss !== undefined)
+  const isCompared = comparison?.agreement || sides.some(({ modes }) => modes.agreements.length > 0)
+  if (!isScored && !isCompared) return undefined
   const table = modesTable(sides, names)
   const plot = accuracyPlot(sides, names)
   const agreement = comparison?.agreement
