@@ -40,7 +40,8 @@ function index(studies: readonly Study[], results: ReadonlyMap<string, StudyResu
   return `${generated}# Studies
 
 Declared experiments: \`varshift study ID --budget smoke|small|paper [--data cifar10:DIR]\`. Without \`--data\` they run on the
-built-in pictures. Finished cells are kept, so that a study goes on where it stopped.
+built-in pictures. Finished cells are kept, so that a study goes on where it stopped. What they say together, in words:
+[conclusions](conclusions.md).
 
 | study | claim put to the test | cells (about) for ${budgets.join(', ')} | result here |
 | --- | --- | --- | --- |

@@ -62,7 +62,7 @@ export function recipeFor(budget: Budget, seed: number): Recipe {
 }
 
 /** Seeds of a study by budget. */
-export const seedsFor = (budget: Budget, small = 2): readonly number[] =>
+export const seedsFor = (budget: Budget, small = 3): readonly number[] =>
   Array.from({ length: { smoke: 1, small, paper: 5 }[budget] }, (_, i) => i + 1)
 
 export const families = ['PreResNet', 'ResNeXt', 'WRN', 'DenseNet'] as const
