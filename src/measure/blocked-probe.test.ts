@@ -7,7 +7,7 @@ import { channelBlock } from '../runtime/channel-block.ts'
 import { createProbedSession } from './blocked-probe.ts'
 import { Gathering, probeInMode } from './measure.ts'
 
-const batchSize = 6
+const batchSize = 8
 
 async function opened(network: string) {
   const { model } = await openModel(pathOf(network, 'model.onnx'), nodeFiles)

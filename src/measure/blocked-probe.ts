@@ -1,7 +1,7 @@
 import { readModel } from '../formats/onnx/index.ts'
 import { GraphBuilder } from '../ir/builder.ts'
 import type { Model, Node } from '../ir/model.ts'
-import { byteLengthOf } from '../ir/tensor.ts'
+import { byteLengthOf, Tensor } from '../ir/tensor.ts'
 import { type Uses, usesOf } from '../ir/uses.ts'
 import { nchwcDomain } from '../ops/blocked/index.ts'
 import type { Files } from '../platform/files.ts'
@@ -23,12 +23,14 @@ export interface BlockedProbeOptions extends Pick<SessionOptions, 'threads' | 'n
 
 /** Where numbers of a stretch lie in an output of its own, which takes the place of the probed model's. */
 export interface Place {
-  /** 1 x length x 1 x 1. */
+  /** Rows x stride. */
   readonly output: string
-  /** First number of the first sample. */
+  /** First number in each row. */
   readonly from: number
-  /** From a sample to the next. */
+  /** From a row to the next. */
   readonly stride: number
+  /** Samples that each row is the sum of; the first row begins with the first one, and so on. */
+  readonly samplesPerRow: number
   /** What they are to be multiplied by. */
   readonly factor: number
 }
@@ -113,7 +115,9 @@ function withBlockedSquares(
   const added = new Map<string, Node[]>()
   const joined: Node[] = []
   /** Blocked values with their samples as channels. */
-  const rows = new Map<string, string>()
+  const flat = new Map<string, string>()
+  const rowsPerBatch = rowsFor(batchSize)
+  const samplesPerRow = batchSize / rowsPerBatch
 
   for (const [output, parts] of stretchesByOutput(stretches)) {
     const joint = withoutReorder(uses, output)
@@ -124,19 +128,30 @@ function withBlockedSquares(
     for (; node && node !== joint; node = uses.producer(node.inputs[0]!)) replaced.add(node)
     replaced.add(joint)
     const name = build.fresh('blocked_probe')
+    const lengths: { from: number; stride: number; channels: number }[] = []
     let from = 0
     const values = joint.inputs.map((value, i) => {
       const [part, pool] = [parts[i]!, found[i]]
       const stride = pool ? Math.ceil(part.channels / block) * block : part.channels
-      places.set(part, { output: name, from, stride, factor: pool?.isSquare ? 1 / pool.positions : 1 })
+      places.set(part, {
+        output: name,
+        from: part.offset,
+        stride: part.block.width,
+        samplesPerRow,
+        factor: pool?.isSquare ? 1 / pool.positions : 1,
+      })
+      lengths.push({ from, stride, channels: part.channels })
       from += batchSize * stride
       for (const old of pool?.nodes ?? []) replaced.add(old)
       return pool
         ? inGroup(pool.of, () => pooled(pool, batchSize * stride))
         : inGroup(value, () => asRow(value))
     })
-    build.op('Concat', values, { axis: 1 }, name)
-    joined.push(build.nodes.pop()!)
+    const begin = build.nodes.length
+    const all = build.reshape(build.op('Concat', values, { axis: 1 }), [-1])
+    const rows = build.op('Gather', [all, build.constant(rowsOf(lengths), 'rows')], { axis: 0 })
+    build.several('Identity', [build.reduceSum(rows, [1], false)], [name])
+    joined.push(...build.nodes.splice(begin))
     outputs.set(output, name)
   }
   if (outputs.size === 0) return undefined
@@ -163,6 +178,20 @@ function withBlockedSquares(
     },
   }
 
+  /** Rows x samples of a row x width: where each number lies, sample `row + k rowsPerBatch` being the k-th of its row. */
+  function rowsOf(lengths: readonly { from: number; stride: number; channels: number }[]): Tensor {
+    const width = lengths.reduce((sum, { channels }) => sum + channels, 0)
+    const indices = new Int32Array(batchSize * width)
+    let at = 0
+    for (let row = 0; row < rowsPerBatch; row++)
+      for (let k = 0; k < samplesPerRow; k++)
+        for (const { from, stride, channels } of lengths) {
+          const first = from + (row + k * rowsPerBatch) * stride
+          for (let c = 0; c < channels; c++) indices[at++] = first + c
+        }
+    return new Tensor('int32', [rowsPerBatch, samplesPerRow, width], new Uint8Array(indices.buffer))
+  }
+
   function inGroup(value: string, write: () => string): string {
     const from = build.nodes.length
     const made = write()
@@ -176,13 +205,22 @@ function withBlockedSquares(
 
   /** Sums of squares, or means, of each sample and channel: 1 x (samples x channels) x 1 x 1. */
   function pooled({ of, positions, isSquare }: BlockedPool, channels: number): string {
-    const x = rows.get(of) ?? build.reshape(of, [1, channels, 1, positions])
-    rows.set(of, x)
+    const x = flat.get(of) ?? build.reshape(of, [1, channels, 1, positions])
+    flat.set(of, x)
     if (!isSquare) return build.several('GlobalAveragePool', [x], 1, {}, nchwcDomain)[0]!
     const kernel = build.reshape(of, [channels, 1, 1, positions])
     const settings = { group: channels, kernel_shape: [1, positions] }
     return build.several('Conv', [x, kernel], 1, settings, nchwcDomain)[0]!
   }
+}
+
+/**
+ * Rows that the samples of a batch are summed up to: few, since what is read here of each run is read while nothing
+ * runs, but some, so that a batch is spread over several groups of the jackknife.
+ */
+function rowsFor(batchSize: number): number {
+  for (let rows = 4; rows < batchSize; rows++) if (batchSize % rows === 0) return rows
+  return batchSize
 }
 
 interface BlockedPool {

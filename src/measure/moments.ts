@@ -12,8 +12,8 @@ export class Sums {
     this.#sums = new Float64Array(jackknifeGroups * channels)
   }
 
-  /** Adds one sample: C numbers, found in `values` from `at` on, times `factor`. */
-  add(group: number, values: ArrayLike<number>, at: number, factor = 1): void {
+  /** Adds C numbers, found in `values` from `at` on, times `factor`: one sample, or the sum of so many. */
+  add(group: number, values: ArrayLike<number>, at: number, { factor = 1, samples = 1 } = {}): void {
     const { channels } = this
     const sums = this.#sums
     const base = group * channels
@@ -26,7 +26,7 @@ export class Sums {
       sums[base + c + 3]! += factor * values[at + c + 3]!
     }
     for (; c < channels; c++) sums[base + c]! += factor * values[at + c]!
-    this.#samples[group]! += 1
+    this.#samples[group]! += samples
   }
 
   /** Groups that hold samples. */
