@@ -65,11 +65,12 @@ async function checkModels(context: CommandContext): Promise<ExitCode> {
   const known = file === undefined || isNew ? {} : await readBaseline(file, files)
   const wanted = await reportFiles(context)
   const options = await ruleOptions(context)
-  const [{ openModel }, { check }, { checkDistilled }] = await Promise.all([
+  const [{ openModel }, { check }] = await Promise.all([
     import('../../formats/open-model.ts'),
     import('../../commands/check.ts'),
-    import('../../commands/check-distilled.ts'),
   ])
+  // ONNX Runtime is not loaded unless something is to be run.
+  const distilled = flags.distill ? await import('../../commands/check-distilled.ts') : undefined
   const results: Result[] = []
   let failed: ExitCode = exitCodes.fine
   for (const path of args) {
@@ -77,11 +78,13 @@ async function checkModels(context: CommandContext): Promise<ExitCode> {
     try {
       const model = await openModel(path, files)
       const wishes = { ...options, baseline: hidden ?? [] }
-      const result = flags.distill
+      const result = distilled
         ? await interruptible(console, (signal) =>
-            checkDistilled(model, { ...wishes, ...runOptions(context, signal) }, files).catch((error) => {
-              if (!signal.aborted) throw error
-            }),
+            distilled
+              .checkDistilled(model, { ...wishes, ...runOptions(context, signal) }, files)
+              .catch((error) => {
+                if (!signal.aborted) throw error
+              }),
           )
         : check(model, wishes)
       if (!result) {
