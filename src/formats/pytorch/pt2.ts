@@ -37,8 +37,12 @@ export const pt2 = defineFormat({
       throw new UserError(
         `the archive holds ${models.length} programs (${models.join(', ')}), expected one; export each into a file of its own`,
       )
-    const [, root = '', name = 'model'] = programMember.exec(member!)!
-    const program = parseProgram(archive.text(member!), member!)
+    if (member === undefined)
+      throw new UserError(
+        'the archive holds no program (models/NAME.json), although its list of members names one; it is damaged: export the model again',
+      )
+    const [, root = '', name = 'model'] = programMember.exec(member)!
+    const program = parseProgram(archive.text(member), member)
     const payload = await readPayload(archive, name, root)
     const { model, stored, notes } = translate(program, payload)
     return {
