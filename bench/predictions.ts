@@ -4,12 +4,8 @@
  *
  *   npm run bench -- predictions
  */
-
-import { factsOf } from '../src/analysis/index.ts'
-import { checkDistilled } from '../src/commands/check-distilled.ts'
-import { openModel } from '../src/formats/open-model.ts'
-import { nodeFiles } from '../src/platform/node.ts'
-import { expectedOf, pathOf, recordedNetworks } from '../test/conformance/oracle.ts'
+import { recordedNetworks } from '../test/conformance/oracle.ts'
+import { type PredictedLayer, predictedLayers } from '../test/conformance/predictions.ts'
 
 export interface PredictionRow {
   network: string
@@ -27,28 +23,9 @@ export interface PredictionRow {
 export async function benchPredictions(): Promise<PredictionRow[]> {
   const rows: PredictionRow[] = []
   for (const network of recordedNetworks) {
-    const file = await openModel(pathOf(network, 'model.onnx'), nodeFiles)
     const start = performance.now()
-    const { norms } = await checkDistilled(file, {}, nodeFiles)
+    const { layers } = await predictedLayers(network)
     const seconds = Number(((performance.now() - start) / 1000).toFixed(1))
-    const { pathsTo, predictions } = factsOf(file.model)
-    const measured = new Map(expectedOf(network).norms.map((row) => [row.module, row.evalOverStored]))
-    const layers = norms.flatMap(({ label, key, prediction }) => {
-      const kinds = pathsTo.get(key)!.map(({ through }) => through)
-      const formula = predictions.get(key)
-      if (kinds.length === 0) return []
-      const real = measured.get(label)!
-      const { layerRatio = Number.NaN } = prediction ?? {}
-      const [low, high] = prediction?.interval ?? [layerRatio * 0.9, layerRatio * 1.1]
-      return [
-        {
-          isDirect: kinds.includes('direct'),
-          distilled: layerRatio / real,
-          formula: (formula && 'layerRatio' in formula ? formula.layerRatio : Number.NaN) / real,
-          isInside: real > low! && real < high!,
-        },
-      ]
-    })
     for (const isDirect of [true, false]) {
       const group = layers.filter((layer) => layer.isDirect === isDirect)
       if (group.length === 0) continue
@@ -58,12 +35,19 @@ export async function benchPredictions(): Promise<PredictionRow[]> {
         count: group.length,
         formula: spreadOf(group.map(({ formula }) => formula)),
         distilled: spreadOf(group.map(({ distilled }) => distilled)),
-        inInterval: group.filter(({ isInside }) => isInside).length,
+        inInterval: group.filter(isInside).length,
         seconds,
       })
     }
   }
   return rows
+}
+
+/** Where no interval is printed, the formula is exact, to 10 %. */
+function isInside({ measured, prediction }: PredictedLayer): boolean {
+  if (!prediction) return false
+  const { layerRatio, interval: [low, high] = [layerRatio * 0.9, layerRatio * 1.1] } = prediction
+  return measured > low! && measured < high!
 }
 
 function spreadOf(ratios: readonly number[]): string {

@@ -1,31 +1,22 @@
 import { describe, expect, test } from 'vitest'
-import { expectedOf, pathOf } from '../../test/conformance/oracle.ts'
-import { factsOf } from '../analysis/index.ts'
+import { pathOf } from '../../test/conformance/oracle.ts'
+import { predictedLayers } from '../../test/conformance/predictions.ts'
 import { openModel } from '../formats/open-model.ts'
 import { nodeFiles } from '../platform/node.ts'
 import { checkDistilled } from './check-distilled.ts'
 
 async function errorsOf(network: string) {
-  const file = await openModel(pathOf(network, 'model.onnx'), nodeFiles)
-  const { model, norms } = await checkDistilled(file, {}, nodeFiles)
-  const { pathsTo, predictions } = factsOf(file.model)
-  const measured = new Map(expectedOf(network).norms.map((row) => [row.module, row.evalOverStored]))
-  const layers = norms.flatMap(({ label, key, prediction }) => {
-    const kinds = pathsTo.get(key)!.map(({ through }) => through)
-    const formula = predictions.get(key)
-    if (kinds.length === 0) return []
-    const real = measured.get(label)!
-    const percentOff = (ratio: number | undefined) => 100 * Math.abs((ratio ?? Number.NaN) / real - 1)
-    return [
-      {
-        isDirect: kinds.includes('direct'),
-        distilled: percentOff(prediction?.layerRatio),
-        formula: percentOff(formula && 'layerRatio' in formula ? formula.layerRatio : undefined),
-        assumptions: prediction?.assumptions ?? [],
-      },
-    ]
-  })
-  return { notes: model.notes ?? [], layers }
+  const { layers, notes } = await predictedLayers(network)
+  const percentOff = (ratio: number) => 100 * Math.abs(ratio - 1)
+  return {
+    notes,
+    layers: layers.map(({ isDirect, distilled, formula, prediction }) => ({
+      isDirect,
+      distilled: percentOff(distilled),
+      formula: percentOff(formula),
+      assumptions: prediction?.assumptions ?? [],
+    })),
+  }
 }
 
 const worst = (errors: readonly number[]) => Math.max(...errors)

@@ -46,7 +46,7 @@ async function measured(
   options: RunOptions & Pick<FixOptions, 'distillation'>,
   files: Files,
 ): Promise<Facts['predictions']> {
-  const { norms, predictions } = factsOf(model)
+  const { predictions } = factsOf(model)
   const inputs = await distilledInputs(
     model,
     { ...options, distillation: { restarts: 1, ...options.distillation } },
@@ -64,7 +64,7 @@ async function measured(
   const assumptions = [`measured on ${distilled.data.size} inputs distilled from the model`]
   return new Map(
     [...predictions].map(([key, formula]): [string, Prediction | Unpredicted] => {
-      const norm = norms.find((one) => one.key === key)!
+      const { norm } = formula
       const [before, after] = [noisy.get(key)?.variance, quiet.moments.get(key)?.variance]
       if (('layerRatio' in formula && !formula.isRough) || !before || !after) return [key, formula]
       const there = onInputs.get(key)

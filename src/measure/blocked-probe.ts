@@ -21,14 +21,9 @@ export interface BlockedProbeOptions extends Pick<SessionOptions, 'threads' | 'n
   readonly files?: Pick<Files, 'read' | 'join' | 'withTemporaryFolder'> | undefined
 }
 
-/** Where numbers of a stretch lie in an output of its own, which takes the place of the probed model's. */
+/** An output that takes the place of the one that a stretch lies in, with rows as wide but not of one sample each. */
 export interface Place {
-  /** Rows x stride. */
   readonly output: string
-  /** First number in each row. */
-  readonly from: number
-  /** From a row to the next. */
-  readonly stride: number
   /** Samples that each row is the sum of; the first row begins with the first one, and so on. */
   readonly samplesPerRow: number
   /** What they are to be multiplied by. */
@@ -45,7 +40,7 @@ export interface ProbedSession extends Session {
  *
  * ONNX Runtime has no operator for the sum of squares of a value in the blocked layout that its convolutions work in: it
  * squares into a new value and pools that. But a value whose samples are taken as channels, convolved in depth by itself
- * as kernel, gives just these sums in one pass that writes nothing (decision 0019). The layout is ONNX Runtime's own
+ * as kernel, gives just these sums in one pass that writes nothing (decision 0020). The layout is ONNX Runtime's own
  * choice, so the model is read back as its optimiser left it, and only the squares in that are replaced. Batches of other
  * sizes run as the model was. Where nothing can be gained the session is the ordinary one.
  */
@@ -64,12 +59,13 @@ export async function createProbedSession(
   return files!.withTemporaryFolder!(async (folder) => {
     const path = files!.join(folder, 'optimised.onnx')
     const plain = await create(path)
-    const faster = await blockedSession(await files!.read(path)).catch(() => undefined)
+    const faster = await blockedSession(path).catch(() => undefined)
     return faster ? beside(plain, faster) : plain
   }).catch(() => create())
 
-  async function blockedSession(bytes: Uint8Array): Promise<ProbedSession | undefined> {
-    const found = withBlockedSquares(readModel(bytes).model, probed, { block: block!, batchSize })
+  async function blockedSession(path: string): Promise<ProbedSession | undefined> {
+    const optimised = readModel(await files!.read(path)).model
+    const found = withBlockedSquares(optimised, probed, { block: block!, batchSize })
     if (!found) return undefined
     return {
       ...(await createSession(found.model, { threads, name, isOptimised: true })),
@@ -135,8 +131,6 @@ function withBlockedSquares(
       const stride = pool ? Math.ceil(part.channels / block) * block : part.channels
       places.set(part, {
         output: name,
-        from: part.offset,
-        stride: part.block.width,
         samplesPerRow,
         factor: pool?.isSquare ? 1 / pool.positions : 1,
       })

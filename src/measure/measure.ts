@@ -331,23 +331,19 @@ export class Gathering {
     if (this.#waiting.length === 0) return
     for (const [stretch, sums] of this.#sums) {
       const { block, offset } = stretch
-      const plain: Place = {
-        output: block.output,
-        from: offset,
-        stride: block.width,
-        samplesPerRow: 1,
-        factor: 1,
-      }
+      const plain: Place = { output: block.output, samplesPerRow: 1, factor: 1 }
       const placed = this.#places.get(stretch) ?? plain
       for (const { values, size, start } of this.#waiting) {
-        const place = values.has(placed.output) ? placed : plain
-        const { from, stride, factor, samplesPerRow } = place
-        const numbers = values.get(place.output)!
-        const rows = numbers.length / stride
+        const { output, factor, samplesPerRow } = values.has(placed.output) ? placed : plain
+        const numbers = values.get(output)!
+        const rows = numbers.length / block.width
         for (let row = 0; row < rows; row++) {
           // Where a layer sees several rows a sample (time steps), those of one sample stay in one group.
           const sample = start + (samplesPerRow > 1 ? row : Math.floor((row * size) / rows))
-          sums.add(sample % jackknifeGroups, numbers, row * stride + from, { factor, samples: samplesPerRow })
+          sums.add(sample % jackknifeGroups, numbers, row * block.width + offset, {
+            factor,
+            samples: samplesPerRow,
+          })
         }
       }
     }
