@@ -1,6 +1,6 @@
 /**
- * Writes docs/rules from the rules themselves, docs/studies from the studies and their results, docs/cli.md from the help of the command line, and the README's table of
- * formats from the formats.
+ * Writes docs/rules from the rules themselves, docs/studies from the studies and their results, docs/cli.md from the
+ * help of the command line, and the README's table of formats from the formats. What was written by hand stays.
  *
  *   npx jiti scripts/generate-docs.ts            writes
  *   npx jiti scripts/generate-docs.ts --check    fails if what is there is stale
@@ -146,12 +146,13 @@ const existing = (path: string): string | undefined => {
   }
 }
 
+/** Pages that were generated from what is there no more. */
 const orphans = ['rules', 'studies'].flatMap((folder) => {
   mkdirSync(join(docs, folder), { recursive: true })
   return readdirSync(join(docs, folder))
     .filter((name) => name.endsWith('.md'))
     .map((name) => `${folder}/${name}`)
-    .filter((path) => !pages.has(path))
+    .filter((path) => !pages.has(path) && existing(path)!.startsWith('<!-- Generated from '))
 })
 const stale = [...pages].filter(([path, text]) => existing(path) !== text).map(([path]) => path)
 

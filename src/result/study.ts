@@ -4,7 +4,7 @@ import { z } from 'zod'
  * The JSON of a study: every cell of its grid, and the tables and curves that they make. All reports are made from it.
  * A number that is not finite is null. Version 1 only grows.
  */
-export const studyVersion = '1.0'
+export const studyVersion = '1.1'
 
 const scalar = z.union([z.string(), z.number(), z.boolean(), z.null()])
 
@@ -32,7 +32,7 @@ const studyFigure = z.object({
   series: z.array(
     z.object({
       name: z.string(),
-      dashed: z.boolean().optional().describe('published or theoretical, not measured here'),
+      dashed: z.boolean().optional().describe('drawn dashed: the counterpart of the series of its colour'),
       points: z.array(
         z.object({
           x: z.number(),
@@ -41,6 +41,19 @@ const studyFigure = z.object({
           high: z.number().nullable().optional(),
         }),
       ),
+    }),
+  ),
+  note: z.string().optional(),
+})
+
+const studyGallery = z.object({
+  title: z.string(),
+  width: z.number().describe('of each picture, in pixels'),
+  height: z.number(),
+  rows: z.array(
+    z.object({
+      name: z.string(),
+      images: z.array(z.string()).describe('base64 of height x width x 3 bytes: red, green, blue'),
     }),
   ),
   note: z.string().optional(),
@@ -62,10 +75,12 @@ export const studySchema = z.object({
   cells: z.array(studyCell),
   tables: z.array(studyTable),
   figures: z.array(studyFigure),
+  galleries: z.array(studyGallery).optional(),
   conclusions: z.array(z.string()),
 })
 
 export type StudyCell = z.infer<typeof studyCell>
 export type StudyTable = z.infer<typeof studyTable>
 export type StudyFigure = z.infer<typeof studyFigure>
+export type StudyGallery = z.infer<typeof studyGallery>
 export type StudyResult = z.infer<typeof studySchema>

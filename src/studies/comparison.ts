@@ -1,4 +1,4 @@
-import type { Budget } from '../result/study.ts'
+import type { Budget, StudyFigure } from '../result/study.ts'
 import {
   type ClassifierCell,
   type ClassifierOutcome,
@@ -8,7 +8,7 @@ import {
   seedsFor,
 } from './classifier.ts'
 import { defineStudy, type Study } from './define-study.ts'
-import { meanOf, meanText } from './statistics.ts'
+import { bandOf, meanOf, meanText } from './statistics.ts'
 
 /** One way to train, of several that a study puts side by side. */
 export type Variant = {
@@ -20,18 +20,34 @@ export type Variant = {
   readonly batchSize?: number
 }
 
+/** A variant with what its cells found, one per seed. */
+export type Told = Variant & { readonly found: readonly ClassifierOutcome[] }
+
 interface Comparison {
   readonly id: string
   readonly claim: string
   readonly source: string
   readonly method: string
   readonly minutes: Readonly<Record<Budget, number>>
+  /** Seeds at the small budget; 3 unless given. */
   readonly seeds?: number
   variants(budget: Budget): readonly Variant[]
+  /** Curves over what the variants differ in, if that is a number. */
+  figures?(told: readonly Told[]): readonly StudyFigure[]
+}
+
+/** A point of a curve: the mean over seeds, and least and most of them. */
+export function pointOf(
+  x: number,
+  found: readonly ClassifierOutcome[],
+  value: (outcome: ClassifierOutcome) => number,
+): StudyFigure['series'][number]['points'][number] {
+  const values = found.map(value)
+  return { x, y: meanOf(values), ...bandOf(values) }
 }
 
 /** A study of classifiers that differ in one thing: error as trained and re-estimated, and shift, side by side. */
-export function defineComparison({ variants, seeds = 2, ...head }: Comparison): Study {
+export function defineComparison({ variants, figures, seeds, ...head }: Comparison): Study {
   return defineStudy<ClassifierCell, ClassifierOutcome>({
     ...head,
     needsData: true,
@@ -41,9 +57,9 @@ export function defineComparison({ variants, seeds = 2, ...head }: Comparison): 
       ),
     experiment: classifier,
     summarise(cells, budget) {
-      const told = variants(budget).flatMap(({ name, ...variant }) => {
+      const told: Told[] = variants(budget).flatMap(({ name, ...variant }) => {
         const found = outcomesOf(cells, variant)
-        return found.length === 0 ? [] : [{ name, found }]
+        return found.length === 0 ? [] : [{ name, ...variant, found }]
       })
       const errorOf = (found: readonly ClassifierOutcome[]) => meanOf(found.map((o) => o.errorPercent))
       const order = told.toSorted((a, b) => errorOf(a.found) - errorOf(b.found))
@@ -84,13 +100,13 @@ export function defineComparison({ variants, seeds = 2, ...head }: Comparison): 
             ]),
           },
         ],
-        figures: [],
+        figures: told.length === 0 ? [] : [...(figures?.(told) ?? [])],
         conclusions:
           told.length === 0
             ? []
             : [
-                `Error as trained, best first: ${order.map(({ name, found }) => `${name} ${errorOf(found).toFixed(1)} %`).join(', ')}.`,
-                `Mean shift ratio, smallest first: ${shift.map(({ name, found }) => `${name} ${meanOf(found.map((o) => o.meanRatio)).toFixed(2)}`).join(', ')}.`,
+                `Error as trained, best first: ${order.map(({ name, found }) => `${name} (${errorOf(found).toFixed(1)} %)`).join(', ')}.`,
+                `Mean shift ratio, smallest first: ${shift.map(({ name, found }) => `${name} (${meanOf(found.map((o) => o.meanRatio)).toFixed(2)})`).join(', ')}.`,
               ],
       }
     },

@@ -1,5 +1,5 @@
 import type { Dataset } from '../data/dataset.ts'
-import type { Budget, StudyFigure, StudyTable } from '../result/study.ts'
+import type { Budget, StudyFigure, StudyGallery, StudyTable } from '../result/study.ts'
 
 /** What tells one cell of a grid from another; everything in it is part of the cell's identity. */
 export type Parameters = Readonly<Record<string, string | number | boolean | null>>
@@ -25,6 +25,7 @@ export interface Cell<P extends Parameters, O extends Outcome> {
 export interface Summary {
   readonly tables: readonly StudyTable[]
   readonly figures: readonly StudyFigure[]
+  readonly galleries?: readonly StudyGallery[]
   /** What the figures say, in plain words; computed from them. */
   readonly conclusions: readonly string[]
 }

@@ -12,7 +12,7 @@ export const dropoutPosition = defineComparison({
   source:
     'docs/theory.md, open question 5; Kim et al., How to Use Dropout Correctly on Residual Networks with Batch Normalization, UAI 2023',
   method: 'PreResNet with Dropout 0.5 in every place that it can stand.',
-  minutes: { smoke: 1, small: 12, paper: 4000 },
+  minutes: { smoke: 1, small: 14, paper: 4000 },
   variants: (budget) =>
     ['none', 'before-norm', 'before-weight', 'head-before-pool', 'head-after-pool'].map((placement) => ({
       name: placement,

@@ -1,6 +1,6 @@
 import type { Budget } from '../result/study.ts'
 import { familiesFor } from './classifier.ts'
-import { defineComparison } from './comparison.ts'
+import { defineComparison, pointOf } from './comparison.ts'
 
 /** Relative variances that every kind is tried at: those of Uout with beta 0.1, 0.5 and 1. */
 const relativeVariances = [0.01 / 3, 0.25 / 3, 1 / 3] as const
@@ -37,8 +37,9 @@ export const noiseKinds = defineComparison({
     'At equal relative variance every kind of noise shifts the variance alike; what makes Uout milder is its strength.',
   source: 'docs/theory.md, table of noises',
   method:
-    'PreResNet with each kind of noise before the last norm of every block, at three relative variances: those of Uout with beta 0.1, 0.5 and 1 (the last that of Dropout 0.25). Moment-preserving Dropout draws that relative variance and then rescales it away.',
+    'PreResNet with each kind of noise before the last norm of every block, at relative variances of Uout with beta 0.1, 0.5 and 1, the last that of Dropout 0.25 (`small` leaves out 0.5, `smoke` runs 1 alone). Moment-preserving Dropout draws that relative variance and then rescales it away.',
   minutes: { smoke: 3, small: 20, paper: 12_000 },
+  seeds: 2,
   variants: (budget) => [
     { name: 'none', network: familiesFor(budget).PreResNet, noise: 'none', value: 0, placement: 'none' },
     ...variancesFor(budget).flatMap((s2) =>
@@ -51,4 +52,25 @@ export const noiseKinds = defineComparison({
       })),
     ),
   ],
+  figures: (told) => {
+    const [without] = told
+    return [
+      {
+        title: 'Shift by kind and strength',
+        x: { label: 'relative variance', scale: 'linear' },
+        y: { label: 'mean shift ratio', scale: 'linear' },
+        series: kinds.map((kind) => ({
+          name: kind,
+          points: [
+            ...(without?.noise === 'none' ? [pointOf(0, without.found, (o) => o.meanRatio)] : []),
+            ...relativeVariances.flatMap((s2) =>
+              told
+                .filter(({ noise, value }) => noise === kind && value === parameterOf(kind, s2))
+                .map(({ found }) => pointOf(s2, found, (o) => o.meanRatio)),
+            ),
+          ],
+        })),
+      },
+    ]
+  },
 })

@@ -1,4 +1,5 @@
 import { adapt } from '../data/adapt.ts'
+import type { Model } from '../ir/model.ts'
 import { autoencoder } from '../models/index.ts'
 import type { Budget } from '../result/study.ts'
 import { toMode } from '../rewrite/modes/mode.ts'
@@ -46,7 +47,32 @@ type Found = {
   readonly saturatedPercent: number
   /** Share of activations in tenths of 0..1. */
   readonly histogram: readonly number[]
+  /** Weights of the first units, drawn (base64 of height x width x 3 bytes), and their size; of the first seed only. */
+  readonly filters: readonly string[]
+  readonly width: number
+  readonly height: number
 }
+
+/** Units whose weights are drawn. */
+const drawn = 16
+
+/** Weights of the code's first units as pictures. */
+function filtersOf({ graph }: Model, [channels, height, width]: readonly [number, number, number]): string[] {
+  const weights = graph.initializers.get('encoder.code.linear.weight')!.toNumbers()
+  const [inputs, plane] = [channels * height * width, height * width]
+  return Array.from({ length: drawn }, (_, unit) => {
+    const own = weights.subarray(unit * inputs, (unit + 1) * inputs)
+    const largest = own.reduce((most, w) => Math.max(most, Math.abs(w)), 0) || 1
+    const bytes = Array.from({ length: 3 * plane }, (_, i) =>
+      Math.round(127.5 * (1 + own[(channels === 3 ? i % 3 : 0) * plane + Math.floor(i / 3)]! / largest)),
+    )
+    return btoa(String.fromCharCode(...bytes))
+  })
+}
+
+/** Dashed in figures, beside the same norm without the penalty. */
+const isPenalised = (variant: Cell['variant']) =>
+  variants[variant].beta !== null && variants[variant].penalty > 0
 
 /** Epochs after which mean activity first is within a fifth of the target. */
 const reached = ({ activity }: Found): number | null => {
@@ -79,7 +105,7 @@ export const sparseAutoencoder = defineStudy<Cell, Found>({
   },
   experiment: {
     id: 'sparse-autoencoder',
-    version: 1,
+    version: 2,
     async run(cell, context) {
       const { threads, signal } = context
       const { beta, penalty } = variants[cell.variant]
@@ -155,6 +181,9 @@ export const sparseAutoencoder = defineStudy<Cell, Found>({
       return {
         activity,
         error,
+        filters: cell.seed === 1 ? filtersOf(run.model(), input) : [],
+        height: input[1],
+        width: input[2],
         deadPercent: share((mean) => mean < 0.001 * target),
         saturatedPercent: share((mean) => mean > 0.5),
         histogram,
@@ -182,6 +211,7 @@ export const sparseAutoencoder = defineStudy<Cell, Found>({
       y: { label, scale },
       series: told.map(({ variant, found }) => ({
         name: variant,
+        dashed: isPenalised(variant),
         points: pick(found[0]!).map((_, i) => ({ x: i + 1, y: meanOf(found.map((o) => pick(o)[i]!)) })),
       })),
     })
@@ -239,11 +269,24 @@ export const sparseAutoencoder = defineStudy<Cell, Found>({
           y: { label: 'share', scale: 'log' },
           series: told.map(({ variant, found }) => ({
             name: variant,
+            dashed: isPenalised(variant),
             points: found[0]!.histogram.map((_, i) => {
               const y = meanOf(found.map((o) => o.histogram[i]!))
               return { x: (i + 0.5) / 10, y: y > 0 ? y : null }
             }),
           })),
+        },
+      ],
+      galleries: [
+        {
+          title: 'Filters',
+          width: told[0]?.found[0]?.width ?? 0,
+          height: told[0]?.found[0]?.height ?? 0,
+          rows: told.map(({ variant, found }) => ({
+            name: variant,
+            images: found.flatMap(({ filters }) => filters),
+          })),
+          note: `Weights from the picture to the first ${drawn} units of the code, of the first seed: mid-grey is 0, and each unit is scaled by its own largest weight.`,
         },
       ],
       conclusions: told

@@ -1,4 +1,5 @@
-import { defineComparison } from './comparison.ts'
+import { defineComparison, pointOf } from './comparison.ts'
+import { meanOf } from './statistics.ts'
 
 /**
  * The wider the network, the larger d cos² and the smaller the shift that Dropout before a convolution causes.
@@ -10,7 +11,7 @@ export const width = defineComparison({
     'The wider the network, the larger d cos² and the smaller the shift that Dropout before a convolution causes.',
   source: 'docs/theory.md, "Linear"; Li et al., arXiv:1801.05134, section 4.2',
   method: 'Wide residual networks of depth 10 with Dropout 0.5 before the last convolution of every block.',
-  minutes: { smoke: 1, small: 15, paper: 6000 },
+  minutes: { smoke: 1, small: 18, paper: 6000 },
   variants: (budget) =>
     (budget === 'paper' ? [1, 2, 4, 8, 10] : [1, 2, 4]).map((widen) => ({
       name: `WRN-10-${widen}`,
@@ -19,4 +20,20 @@ export const width = defineComparison({
       value: 0.5,
       placement: 'before-weight',
     })),
+  figures: (told) => [
+    {
+      title: 'Shift against d cos²',
+      x: { label: 'd cos²', scale: 'log' },
+      y: { label: 'mean shift ratio', scale: 'linear' },
+      series: [
+        {
+          name: 'WRN-10, mean over seeds',
+          points: told.map(({ found }) =>
+            pointOf(meanOf(found.map((o) => o.dCos2)), found, (o) => o.meanRatio),
+          ),
+        },
+      ],
+      note: `From left to right: ${told.map(({ name }) => name).join(', ')}. The band is from the least to the most of the seeds.`,
+    },
+  ],
 })

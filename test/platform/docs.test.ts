@@ -1,4 +1,5 @@
-import { readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { createJiti } from 'jiti'
 import { expect, test } from 'vitest'
@@ -34,3 +35,23 @@ const pattern = (promised: string) =>
       .map((part) => part.replaceAll(', ', ',').replace(/[.[\]]/g, '\\$&'))
       .join('.*')}$`,
   )
+
+test('every link within the project leads somewhere', () => {
+  const root = fileURLToPath(new URL('../..', import.meta.url))
+  const pages = [
+    ...readdirSync(root, { encoding: 'utf8' }),
+    ...readdirSync(join(root, 'docs'), { recursive: true, encoding: 'utf8' }).map((path) =>
+      join('docs', path),
+    ),
+  ].filter((path) => path.endsWith('.md'))
+  const links = pages.flatMap((page) =>
+    [...readFileSync(join(root, page), 'utf8').matchAll(/\]\(([^)\s]+)\)/g)]
+      .map(([, link]) => link!)
+      .filter((link) => !/^(\w+:|#)/.test(link))
+      .map((link) => ({ page, link })),
+  )
+  expect(links.length).toBeGreaterThan(50)
+  expect(
+    links.filter(({ page, link }) => !existsSync(join(root, dirname(page), link.split('#')[0]!))),
+  ).toEqual([])
+})

@@ -16,8 +16,12 @@ ${colours.map((colour, i) => `.s${i}{--s:${colour}}`).join('')}
 :root[data-theme=dark]{${darkColours.map((colour, i) => `& .s${i}{--s:${colour}}`).join('')}}
 .curve{fill:none;stroke:var(--s);stroke-width:2}.curve.dashed{stroke-dasharray:5 4;stroke-width:1.5}
 .band{fill:var(--s);opacity:.14}.mark{fill:var(--s)}.mark.dashed{fill:var(--panel);stroke:var(--s)}
+section.long thead th{white-space:normal;min-width:4em}section.long :is(th,td){padding:5px 8px}section.long tr>:first-child{padding-left:0}
+.pictures{display:grid;grid-template-columns:max-content minmax(0,1fr);gap:7px 14px;align-items:center;margin:10px 0 0;font-size:13px}
+.pictures dd{display:flex;flex-wrap:wrap;gap:3px;margin:0}.pictures img{image-rendering:pixelated;width:46px;height:auto}
+@media (max-width:640px){.pictures{grid-template-columns:1fr}}
 .key{display:flex;flex-wrap:wrap;gap:2px 18px;list-style:none;margin:6px 0 0;padding:0;font-size:13px}
-.key svg{width:26px;height:10px;margin-right:6px;vertical-align:middle}
+.key li{display:flex;align-items:center}.key svg{width:26px;height:10px;margin-right:6px}
 section>ul{margin:6px 0 10px;padding-left:20px;max-width:82ch}.note{color:var(--soft);font-size:13.5px;max-width:92ch;overflow-wrap:anywhere}
 `
 
@@ -60,13 +64,12 @@ function drawing({ title, x, y, series }: StudyFigure, narrow: boolean): Markup 
     .y0((point) => toY(point.low!))
     .y1((point) => toY(point.high!))
     .digits(1)
+  const yTicks = apart(toY.ticks(narrow ? 4 : 6), toY, 15)
   return html`<svg class="figure ${narrow ? 'narrow' : 'wide'}" viewBox="0 0 ${width} ${height}" role="img" aria-label="${title}">
-<g class="grid">${toY
-    .ticks(narrow ? 4 : 6)
-    .map(
-      (tick) =>
-        html`<line x1="${left}" x2="${width - right}" y1="${round(toY(tick))}" y2="${round(toY(tick))}"/><text x="${left - 8}" y="${round(toY(tick) + 4)}" text-anchor="end">${figureText(tick)}</text>`,
-    )}</g>
+<g class="grid">${yTicks.map(
+    (tick) =>
+      html`<line x1="${left}" x2="${width - right}" y1="${round(toY(tick))}" y2="${round(toY(tick))}"/><text x="${left - 8}" y="${round(toY(tick) + 4)}" text-anchor="end">${figureText(tick)}</text>`,
+  )}</g>
 <text class="axis-title" x="4" y="14">${y.label}</text>
 <g class="axis">${ticksOf(toX, x.scale, xs, narrow).map(
     (tick) =>
@@ -112,14 +115,18 @@ function ticksOf(
   narrow: boolean,
 ): number[] {
   const distinct = [...new Set(xs)].sort((a, b) => a - b)
-  const gap = narrow ? 26 : 34
-  if (kind === 'log' || distinct.length <= 8) {
-    const kept: number[] = []
-    for (const x of distinct)
-      if (kept.every((other) => Math.abs(scale(other) - scale(x)) >= gap)) kept.push(x)
-    return kept
-  }
+  if (kind === 'log' || distinct.length <= 8) return apart(distinct, scale, narrow ? 26 : 34)
   return scale.ticks(narrow ? 5 : 9)
 }
+
+/** Ticks of which no two lie nearer than `gap` pixels; powers of ten go first. */
+function apart(ticks: readonly number[], scale: ReturnType<typeof scaleOf>, gap: number): number[] {
+  const kept: number[] = []
+  for (const tick of ticks.toSorted((a, b) => Number(isPower(b)) - Number(isPower(a))))
+    if (kept.every((other) => Math.abs(scale(other) - scale(tick)) >= gap)) kept.push(tick)
+  return kept
+}
+
+const isPower = (value: number) => value > 0 && Math.abs(Math.log10(value) % 1) < 1e-9
 
 const round = (value: number) => Math.round(value * 10) / 10

@@ -4,6 +4,7 @@ import { embeddedJson, html, type Markup, trusted } from '../html/markup.ts'
 import { script, scriptHash } from '../html/script.ts'
 import { style } from '../html/style.ts'
 import { studyFigure, studyStyle } from './figure.ts'
+import { gallery } from './gallery.ts'
 import { figureText, statusOf } from './words.ts'
 
 /** The result of a study as one HTML file that needs nothing else. */
@@ -40,6 +41,11 @@ ${result.conclusions.length === 0 ? html`<p>Nothing yet: no cell was run.</p>` :
 ${result.figures.map(
   (figure, i) => html`<section aria-labelledby="figure-${i}"><h2 id="figure-${i}">${figure.title}</h2>
 ${studyFigure(figure)}${figure.note ? html`<p class="note">${figure.note}</p>` : ''}
+</section>
+`,
+)}${(result.galleries ?? []).map(
+  (shown, i) => html`<section aria-labelledby="gallery-${i}"><h2 id="gallery-${i}">${shown.title}</h2>
+${gallery(shown)}${shown.note ? html`<p class="note">${shown.note}</p>` : ''}
 </section>
 `,
 )}${result.tables.map(

@@ -96,6 +96,7 @@ export async function runStudy(study: Study, options: RunStudyOptions): Promise<
     cells,
     tables: [...summary.tables],
     figures: [...summary.figures],
+    ...(summary.galleries ? { galleries: [...summary.galleries] } : {}),
     conclusions: [...summary.conclusions],
   }
 }
