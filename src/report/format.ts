@@ -26,9 +26,14 @@ export function ratio(value: Figure): string {
   return value.toFixed(size >= 99.95 ? 0 : size >= 9.995 ? 1 : 2)
 }
 
-/** A ratio with the multiplication sign: `2.20×`. */
+/** A factor, by which something is multiplied; small ones keep two digits: `2.20`, `0.46`, `0.0031`. */
+function factor(value: number): string {
+  return value > 0 && value < 0.0995 ? value.toPrecision(2) : ratio(value)
+}
+
+/** A factor with the multiplication sign: `2.20×`. */
 export function times(value: Figure): string {
-  return finite(value) ? `${ratio(value)}×` : nonFinite
+  return finite(value) ? `${factor(value)}×` : nonFinite
 }
 
 /** A figure with its sign: `+0.12`, `−0.30`, `0.00`. */
@@ -52,7 +57,7 @@ export function percentInterval([low, high]: readonly [Figure, Figure]): string 
 
 /** `2.15–2.26` */
 export function ratioInterval([low, high]: readonly [Figure, Figure]): string {
-  return finite(low) && finite(high) ? `${ratio(low)}–${ratio(high)}` : nonFinite
+  return finite(low) && finite(high) ? `${factor(low)}–${factor(high)}` : nonFinite
 }
 
 /** `0.46×`, `roughly 0.46× (0.37–0.56)` */
