@@ -11,17 +11,7 @@ import { matchedChannels, distill as repair } from '../rewrite/repairs/distill.t
 import { check } from './check.ts'
 import { type Data, dataFor } from './data.ts'
 import { distilledInputs, largestLoss } from './distilled-inputs.ts'
-import {
-  changesOf,
-  type Fixed,
-  judge,
-  largestRatio,
-  noteOnSampling,
-  nothing,
-  outcome,
-  written,
-} from './fixed.ts'
-import { statisticsOf, withWeights } from './measure.ts'
+import { type Fixed, judgedRepair, largestRatio, nothing, outcome } from './fixed.ts'
 import { type FixOptions, phase } from './options.ts'
 import { recalibrated } from './recalibrated.ts'
 
@@ -126,7 +116,6 @@ export async function distilledRepair(
  */
 export async function fixDistilled(file: ModelFile, options: FixOptions, files: Files): Promise<Fixed> {
   const { model } = file
-  const { noises, norms } = factsOf(model)
   const base: Result = { ...check(file, options), command: 'fix', seed: options.seed ?? 0 }
   const found = await distilledRepair(model, options, files, { regardless: options.force })
   const { distillation, edits, seen, onInputs, passes = 0 } = found
@@ -157,29 +146,22 @@ export async function fixDistilled(file: ModelFile, options: FixOptions, files: 
   const after = await look(repaired)
   if (before.measurement.partial || after.measurement.partial)
     throw new UserError('stopped before the repair was done; nothing was written')
-  const verdict = judge(before.measurement, after.measurement)
-  const kept = verdict.better || options.force
   // Of distilled inputs there are as many as were made: nobody has more of them to give.
   const notes = data
     ? [...after.measurement.notes, ...(await comparedWithData(model, data, edits, options))]
     : [withoutData]
-  const result: Result = {
-    ...base,
-    measurement: withWeights(model, { ...before.measurement, ...(data ? {} : { notes: [] }) }),
-    after: noteOnSampling(withWeights(repaired, { ...after.measurement, notes }), noises.length),
-    repair: {
-      ...outcome(repair, verdict.better ? 'kept' : options.force ? 'forced' : 'rejected', verdict.reason),
-      samples: distillation?.inputs ?? 0,
-      passes,
-      largestRatioByPass: [largestRatio(before.measurement), largestRatio(after.measurement)].filter(
-        Number.isFinite,
-      ),
-      changes: changesOf(norms, edits),
-      ...(distillation ? { distillation } : {}),
+  return judgedRepair(
+    file,
+    {
+      repair,
+      before: { ...before.measurement, ...(data ? {} : { notes: [] }) },
+      after: { ...after.measurement, notes },
+      edits,
+      statistics: edits,
+      told: { samples: distillation?.inputs ?? 0, passes, ...(distillation ? { distillation } : {}) },
     },
-    statistics: statisticsOf(model, edits),
-  }
-  return kept ? { result, ...written(file, edits) } : { result, ...nothing }
+    options,
+  )
 }
 
 const withoutData =

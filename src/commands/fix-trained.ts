@@ -8,25 +8,13 @@ import { applyEdits, type Edit, type SetRunningStatistics } from '../ir/edit.ts'
 import { UserError } from '../ir/errors.ts'
 import { type Measured, measure as measureModel } from '../measure/measure.ts'
 import type { Files } from '../platform/files.ts'
-import type { RepairInfo, Result } from '../result/result.ts'
+import type { RepairInfo } from '../result/result.ts'
 import type { Repair } from '../rewrite/repairs/define-repair.ts'
 import { freshParameters } from '../train/fresh-parameters.ts'
 import { holdOut } from '../train/hold-out.ts'
 import { type Training, trainer } from '../train/trainer.ts'
-import { check } from './check.ts'
 import { type Data, dataFor } from './data.ts'
-import {
-  changesOf,
-  type Fixed,
-  judge,
-  largestRatio,
-  noiseChangesOf,
-  noteOnSampling,
-  nothing,
-  outcome,
-  written,
-} from './fixed.ts'
-import { statisticsOf, withWeights } from './measure.ts'
+import { type Fixed, judge, judgedRepair, noiseChangesOf } from './fixed.ts'
 import { parametersNotStored } from './not-stored.ts'
 import { type FixOptions, phase, type RepairTraining } from './options.ts'
 import { recalibrated } from './recalibrated.ts'
@@ -213,28 +201,23 @@ export function resultOf(
   options: FixOptions,
   verdict = judge(before.measurement, after.measurement),
 ): Fixed {
-  const { model } = file
-  const facts = factsOf(model)
-  const repaired = applyEdits(model, edits)
-  const kept = verdict.better || options.force
-  const measured = [before, after].map(({ measurement }) => largestRatio(measurement))
-  const result: Result = {
-    ...check(file, options),
-    command: 'fix',
-    seed: options.seed ?? 0,
-    measurement: withWeights(model, before.measurement),
-    after: noteOnSampling(withWeights(repaired, after.measurement), factsOf(repaired).noises.length),
-    repair: {
-      ...outcome(repair, verdict.better ? 'kept' : options.force ? 'forced' : 'rejected', verdict.reason),
-      ...(restructuring.length > 0 && { noises: noiseChangesOf(facts, restructuring) }),
-      preserves: training ? 'neither' : repair.preserves,
-      samples: after.measurement.data.samples,
-      passes,
-      largestRatioByPass: measured.filter(Number.isFinite),
-      changes: changesOf(facts.norms, statistics),
-      ...(training && { training }),
+  return judgedRepair(
+    file,
+    {
+      repair,
+      before: before.measurement,
+      after: after.measurement,
+      edits,
+      statistics,
+      told: {
+        ...(restructuring.length > 0 && { noises: noiseChangesOf(factsOf(file.model), restructuring) }),
+        preserves: training ? 'neither' : repair.preserves,
+        samples: after.measurement.data.samples,
+        passes,
+        ...(training && { training }),
+      },
     },
-    statistics: statisticsOf(model, statistics),
-  }
-  return kept ? { result, ...written(file, edits) } : { result, ...nothing }
+    options,
+    verdict,
+  )
 }

@@ -4,7 +4,7 @@ import { applyEdits, type SetRunningStatistics } from '../ir/edit.ts'
 import { UserError } from '../ir/errors.ts'
 import { measure as measureModel } from '../measure/measure.ts'
 import type { Files } from '../platform/files.ts'
-import type { RepairInfo, Result } from '../result/result.ts'
+import type { Result } from '../result/result.ts'
 import type { Repair } from '../rewrite/repairs/define-repair.ts'
 import { distill } from '../rewrite/repairs/distill.ts'
 import { repairCalled } from '../rewrite/repairs/index.ts'
@@ -20,14 +20,14 @@ import {
   isBroken,
   isShifted,
   judge,
+  judgedRepair,
   largestRatio,
   noiseChangesOf,
-  noteOnSampling,
   nothing,
   outcome,
   written,
 } from './fixed.ts'
-import { statisticsOf, withWeights } from './measure.ts'
+import { withWeights } from './measure.ts'
 import { needGraph } from './need-graph.ts'
 import { type FixOptions, phase } from './options.ts'
 import { recalibrated } from './recalibrated.ts'
@@ -104,12 +104,6 @@ export async function fix(file: ModelFile, options: FixOptions, files: Files): P
   })
   if (before.measurement.partial)
     throw new UserError('stopped before the repair was done; nothing was written')
-  const base: Result = {
-    ...check(file, options),
-    command: 'fix',
-    seed: options.seed ?? 0,
-    measurement: withWeights(model, before.measurement),
-  }
   const shifted = before.measurement.layers.some(isShifted) || facts.norms.some(isBroken)
   if (!shifted && !restructures && !options.force) {
     const repair = outcome(
@@ -117,33 +111,36 @@ export async function fix(file: ModelFile, options: FixOptions, files: Files): P
       'nothing-to-repair',
       'no variance shift found: every layer sees in eval mode what it stored',
     )
-    return {
-      result: { ...base, repair: { ...repair, samples: before.measurement.data.samples } },
-      ...nothing,
+    const result: Result = {
+      ...check(file, options),
+      command: 'fix',
+      seed: options.seed ?? 0,
+      measurement: withWeights(model, before.measurement),
+      repair: { ...repair, samples: before.measurement.data.samples },
     }
+    return { result, ...nothing }
   }
 
   const changed = applyEdits(model, restructuring)
   const { edits, after, passes, largestRatios } = await recalibrated(changed, data, options)
-  const verdict = judge(before.measurement, after.measurement)
-  const kept = verdict.better || options.force
-  const largestBefore = largestRatio(before.measurement)
-  const repair: RepairInfo = {
-    ...outcome(chosen, verdict.better ? 'kept' : options.force ? 'forced' : 'rejected', verdict.reason),
-    ...noises,
-    ...(restructures ? { preserves: 'neither' as const } : {}),
-    samples: after.measurement.data.samples,
-    passes,
-    largestRatioByPass: [largestBefore, ...largestRatios].filter(Number.isFinite),
-    changes: changesOf(facts.norms, edits),
-  }
-  const result: Result = {
-    ...base,
-    after: noteOnSampling(withWeights(changed, after.measurement), factsOf(changed).noises.length),
-    repair,
-    statistics: statisticsOf(model, edits),
-  }
-  return kept ? { result, ...written(file, [...restructuring, ...edits]) } : { result, ...nothing }
+  return judgedRepair(
+    file,
+    {
+      repair: chosen,
+      before: before.measurement,
+      after: after.measurement,
+      edits: [...restructuring, ...edits],
+      statistics: edits,
+      told: {
+        ...noises,
+        ...(restructures ? { preserves: 'neither' as const } : {}),
+        samples: after.measurement.data.samples,
+        passes,
+        largestRatioByPass: [largestRatio(before.measurement), ...largestRatios].filter(Number.isFinite),
+      },
+    },
+    options,
+  )
 }
 
 /** A repair of the switches between modes: the file alone settles it, and no figure of either mode changes. */

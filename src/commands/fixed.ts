@@ -1,10 +1,14 @@
 import type { Facts, Norm } from '../analysis/facts.ts'
+import { factsOf } from '../analysis/index.ts'
 import type { Companion, ModelFile } from '../formats/define-format.ts'
-import { type Edit, type NoiseNode, noiseEdits, type SetRunningStatistics } from '../ir/edit.ts'
+import { applyEdits, type Edit, type NoiseNode, noiseEdits, type SetRunningStatistics } from '../ir/edit.ts'
 import { meanOf, quantilesOf } from '../measure/moments.ts'
 import { noiseUnit } from '../ops/noises/index.ts'
 import type { Layer, Measurement, RepairInfo, Result } from '../result/result.ts'
 import type { Repair } from '../rewrite/repairs/define-repair.ts'
+import { check } from './check.ts'
+import { statisticsOf, withWeights } from './measure.ts'
+import type { FixOptions } from './options.ts'
 
 export interface Fixed {
   readonly result: Result
@@ -40,6 +44,44 @@ export const outcome = (
   output: null,
 })
 
+/** A repair that was carried out and measured. */
+export interface Repaired {
+  readonly repair: Pick<Repair, 'id' | 'preserves'>
+  readonly before: Measurement
+  readonly after: Measurement
+  /** All that changes in the file, the statistics included. */
+  readonly edits: readonly Edit[]
+  readonly statistics: readonly SetRunningStatistics[]
+  /** What the report tells of this repair beside the verdict. */
+  readonly told: Partial<RepairInfo>
+}
+
+/** Keeps the repair if it is better, or with `force`, and tells what was measured. */
+export function judgedRepair(
+  file: ModelFile,
+  { repair, before, after, edits, statistics, told }: Repaired,
+  options: FixOptions,
+  { better, reason } = judge(before, after),
+): Fixed {
+  const { model } = file
+  const repaired = applyEdits(model, edits)
+  const result: Result = {
+    ...check(file, options),
+    command: 'fix',
+    seed: options.seed ?? 0,
+    measurement: withWeights(model, before),
+    after: noteOnSampling(withWeights(repaired, after), factsOf(repaired).noises.length),
+    repair: {
+      ...outcome(repair, better ? 'kept' : options.force ? 'forced' : 'rejected', reason),
+      largestRatioByPass: [before, after].map(largestRatio).filter(Number.isFinite),
+      changes: changesOf(factsOf(model).norms, statistics),
+      ...told,
+    },
+    statistics: statisticsOf(model, statistics),
+  }
+  return better || options.force ? { result, ...written(file, edits) } : { result, ...nothing }
+}
+
 /** What the edits do to noises, in words. */
 export function noiseChangesOf(facts: Facts, edits: readonly Edit[]): NonNullable<RepairInfo['noises']> {
   const byKey = new Map(facts.noises.map((noise) => [noise.key, noise]))
@@ -59,7 +101,7 @@ export function noiseChangesOf(facts: Facts, edits: readonly Edit[]): NonNullabl
 }
 
 /** Statistics for the noise off are no longer right for the noise on. */
-export function noteOnSampling(after: Measurement, noises: number): Measurement {
+function noteOnSampling(after: Measurement, noises: number): Measurement {
   if (noises === 0 || !after.modes.sample) return after
   const note =
     'the repaired statistics hold for the noise off: for Monte Carlo dropout (sample mode) keep the original file'
