@@ -1,4 +1,5 @@
 import { factsOf } from '../analysis/index.ts'
+import { openDataset } from '../data/open.ts'
 import type { ModelFile } from '../formats/define-format.ts'
 import { applyEdits, type Edit } from '../ir/edit.ts'
 import { UserError } from '../ir/errors.ts'
@@ -173,9 +174,13 @@ async function partsOf(
   options: FixOptions & { readonly data: NonNullable<FixOptions['data']> },
   files: Files,
 ): Promise<Parts> {
-  const data = await dataFor(file.model, options, files)
-  if (!data.batches.labelled) return { judged: data, calibration: data, labelled: undefined }
-  const labelled = await labelledParts(file, options, files)
+  const dataset =
+    typeof options.data === 'string' ? await openDataset(options.data, files, options) : options.data
+  if (!dataset.labelled) {
+    const data = await dataFor(file.model, { ...options, data: dataset }, files)
+    return { judged: data, calibration: data, labelled: undefined }
+  }
+  const labelled = await labelledParts(file, { ...options, data: dataset }, files)
   return { judged: labelled.judged, calibration: labelled.calibration, labelled }
 }
 
