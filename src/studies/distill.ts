@@ -126,7 +126,7 @@ export const distillStudy = defineStudy<Cell, Found>({
   source: 'docs/theory.md, "Distilled inputs"',
   method: `Networks trained with Dropout in front of norms; error and cross entropy as trained, repaired on inputs distilled from the file, and re-estimated on ${realSamples} real pictures without labels. A repair that was refused is scored all the same.`,
   needsData: true,
-  minutes: { smoke: 2, small: 60, paper: 2000 },
+  minutes: { smoke: 2, small: 20, paper: 2000 },
   grid: (budget: Budget) => {
     const seeds = seedsFor(budget, 3)
     const nets = [
