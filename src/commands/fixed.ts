@@ -145,9 +145,18 @@ export function judge(before: Measurement, after: Measurement): { better: boolea
     const accuracy = `accuracy ${percent(old.accuracy)} before, ${percent(now.accuracy)} after`
     if (now.accuracy < old.accuracyInterval[0])
       return { better: false, reason: `${gap}, but ${accuracy}: it fell beyond its confidence interval` }
-    return { better: true, reason: `${gap}; ${accuracy}` }
+    return { better: true, reason: `${gap}; ${accuracy}${lossRise(old, now)}` }
   }
   return { better: true, reason: gap }
+}
+
+type Score = Measurement['modes']['eval']
+
+/** Worse probabilities are told, though accuracy alone decides. */
+function lossRise(old: Score, now: Score): string {
+  if (old.loss === undefined || now.loss === undefined || !old.lossInterval) return ''
+  if (!(now.loss > old.lossInterval[1])) return ''
+  return `; but cross entropy rose beyond its interval, ${old.loss.toPrecision(3)} before, ${now.loss.toPrecision(3)} after: do not trust its probabilities unseen`
 }
 
 const meanShiftOf = ({ layers }: Measurement): number =>
