@@ -2,6 +2,7 @@ import { attributesOf, float, namesIn } from './builder.ts'
 import { UserError } from './errors.ts'
 import { type Graph, keyOf, type LocalFunction, type Model, type Node, opsetOf } from './model.ts'
 import { Tensor } from './tensor.ts'
+import { usesOf, valuesReadBy } from './uses.ts'
 
 /** A noise as one node, `output = opType(input, parameter, training mode)`, as ONNX's Dropout since opset 12. */
 export interface NoiseNode {
@@ -113,7 +114,35 @@ export function noiseChanges(model: Model, edits: readonly NoiseEdit[]): NoiseCh
     before.set(edit.node, [...(before.get(edit.node) ?? []), written(edit.noise, input, output)])
     renamed.set(edit.node, names.set(edit.inputIndex, output))
   }
+  settleReaders(graph, replaced)
   return { replaced, before, renamed, initializers, functions: [...functions.values()] }
+}
+
+/**
+ * What else reads a value of the nodes that go (`CastLike` takes a type from it) goes with them if only they read it in
+ * turn; otherwise the nodes that make that value stay.
+ */
+function settleReaders(graph: Graph, replaced: Map<string, readonly Node[]>): void {
+  const { consumers, isOutput, producer } = usesOf(graph)
+  const goes = (node: Node) => replaced.get(keyOf(node))?.length === 0
+  const reads = (node: Node) =>
+    valuesReadBy(node).flatMap((value) => {
+      const maker = producer(value)
+      return maker && goes(maker) ? [maker] : []
+    })
+  for (const node of graph.nodes.toReversed())
+    if (
+      !replaced.has(keyOf(node)) &&
+      reads(node).length > 0 &&
+      node.outputs.every(
+        (value) => !isOutput(value) && consumers(value).every((reader) => replaced.has(keyOf(reader))),
+      )
+    )
+      replaced.set(keyOf(node), [])
+  for (const node of graph.nodes.toReversed()) {
+    if (goes(node) && node.outputs.some(isOutput)) replaced.delete(keyOf(node))
+    if (!replaced.has(keyOf(node))) for (const maker of reads(node)) replaced.delete(keyOf(maker))
+  }
 }
 
 function freshNames(graph: Graph): (name: string) => string {

@@ -1,3 +1,4 @@
+import './no-telemetry.ts'
 import * as ort from '#onnxruntime'
 import { encodeInMemory } from '../formats/onnx/write.ts'
 import { UserError } from '../ir/errors.ts'

@@ -1,3 +1,4 @@
+import './no-telemetry.ts'
 import * as ort from '#onnxruntime'
 import * as schema from '../formats/onnx/schema.ts'
 import { concat, MessageWriter } from '../formats/onnx/wire.ts'

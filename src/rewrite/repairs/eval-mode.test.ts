@@ -56,6 +56,16 @@ test.each([
     17,
     'n = RandomUniformLike <low = 0.5, high = 1.5> (x) d = Mul(x, n) y, s, w = BatchNormalization <training_mode = 1> (d, g, b, m, v)',
   ],
+  // A type is taken from what was drawn, as PyTorch's newer exporter writes Dropout2d: it goes with the draw,
+  [
+    17,
+    'u = RandomUniformLike(x) p = CastLike(r, u) k = GreaterOrEqual(u, p) c = Cast <to = 1> (k) h = Mul(x, c) d = Div(h, r) y = BatchNormalization(d, g, b, m, v)',
+  ],
+  // or the draw stays, where something else needs that type.
+  [
+    17,
+    'u = RandomUniformLike(x) p = CastLike(r, u) k = GreaterOrEqual(u, p) c = Cast <to = 1> (k) h = Mul(x, c) d = Div(h, r) e = BatchNormalization(d, g, b, m, v) y = Add(e, p)',
+  ],
 ])('a file of opset %s gives in use what eval mode gives', async (opset, nodes) => {
   const model = net(opset, nodes)
   const after = repaired(model)
