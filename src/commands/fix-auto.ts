@@ -209,6 +209,8 @@ function whyOpen(after: Measurement, before: Measurement): string | undefined {
   const [old, now] = [before.modes.eval, after.modes.eval]
   if (old.accuracyInterval && now.accuracy !== undefined && now.accuracy < old.accuracyInterval[0])
     return `accuracy fell beyond its confidence interval (${(100 * old.accuracy!).toFixed(1)} % before, ${(100 * now.accuracy).toFixed(1)} % after)`
+  if (old.lossInterval && now.loss !== undefined && now.loss > old.lossInterval[1])
+    return `cross entropy rose beyond its confidence interval (${old.loss!.toPrecision(3)} before, ${now.loss.toPrecision(3)} after)`
   return undefined
 }
 

@@ -228,6 +228,66 @@ describe('fix', () => {
     }
   })
 
+  test('keeps nothing from data that cannot tell, or is not like the training data', async () => {
+    const feed = (rows: number, value: (i: number) => number) =>
+      memoryFiles(
+        new Map([
+          [
+            'x.npz',
+            encodeNpz(
+              new Map([
+                [
+                  'x',
+                  Tensor.float32(
+                    [rows, 3],
+                    Float32Array.from({ length: rows * 3 }, (_, i) => value(i)),
+                  ),
+                ],
+              ]),
+            ),
+          ],
+        ]),
+      )
+    const like = x.toNumbers()
+    const few = await fix(
+      await open(shifted),
+      options,
+      feed(3, (i) => like[i]!),
+    )
+    expect(few.result.repair).toMatchObject({
+      outcome: 'rejected',
+      reason: expect.stringMatching(/^3 samples are too few/),
+    })
+    const constant = feed(64, () => 1)
+    await expect(fix(await open(shifted), options, constant)).rejects.toThrow(
+      /no batch normalization could be measured \(what it sees on this data is constant\)/,
+    )
+    // The same network without the noise, on data of another scale.
+    const quiet = netText([1, 1, 1], [xVariance, xVariance, xVariance]).replace(
+      '[drop] d = Dropout (x, half, on)',
+      'd = Identity (x)',
+    )
+    const scaled = await fix(
+      await open(quiet),
+      options,
+      feed(400, (i) => 255 * like[i]!),
+    )
+    expect(scaled.result.repair).toMatchObject({
+      outcome: 'rejected',
+      reason: expect.stringMatching(
+        /no noise reaches 'bn', and yet it shifts by 6\.\d+e\+4: the data is not like/,
+      ),
+    })
+    for (const { chunks } of [few, scaled]) expect(chunks).toBeUndefined()
+    await expect(
+      fix(
+        await open(shifted),
+        options,
+        feed(64, () => 1e30),
+      ),
+    ).rejects.toThrow(/no batch normalization could be measured/)
+  })
+
   test('refuses what it cannot do', async () => {
     const file = await open(shifted)
     await expect(fix(file, { ...options, repair: 'magic' }, files)).rejects.toThrow(

@@ -2,9 +2,10 @@ import { factsOf } from '../analysis/index.ts'
 import type { ModelFile } from '../formats/define-format.ts'
 import { applyEdits, type SetRunningStatistics } from '../ir/edit.ts'
 import { UserError } from '../ir/errors.ts'
-import { measure as measureModel } from '../measure/measure.ts'
+import type { Model } from '../ir/model.ts'
+import { measure as measureModel, shiftedWithoutNoise, unlikeTraining } from '../measure/measure.ts'
 import type { Files } from '../platform/files.ts'
-import type { Result } from '../result/result.ts'
+import type { Measurement, Result } from '../result/result.ts'
 import type { Repair } from '../rewrite/repairs/define-repair.ts'
 import { distill } from '../rewrite/repairs/distill.ts'
 import { repairCalled } from '../rewrite/repairs/index.ts'
@@ -31,6 +32,12 @@ import { withWeights } from './measure.ts'
 import { needGraph } from './need-graph.ts'
 import { type FixOptions, phase } from './options.ts'
 import { recalibrated } from './recalibrated.ts'
+
+/** Shift ratio of a layer that no noise reaches from which on the data cannot be the training data. */
+const largestForeign = 100
+
+/** Samples below which re-estimated statistics are rather worse than shifted ones. */
+const fewestSamples = 8
 
 /**
  * Repairs the model in `file` and measures whether that helped. The file itself is not touched: see `save`.
@@ -104,7 +111,12 @@ export async function fix(file: ModelFile, options: FixOptions, files: Files): P
   })
   if (before.measurement.partial)
     throw new UserError('stopped before the repair was done; nothing was written')
-  const shifted = before.measurement.layers.some(isShifted) || facts.norms.some(isBroken)
+  const broken = facts.norms.some(isBroken)
+  if (before.measurement.layers.length === 0 && !broken)
+    throw new UserError(
+      `${data.batches.name}: no batch normalization could be measured (${before.measurement.unmeasured[0]?.reason ?? 'none runs'}); nothing was repaired: compare the data with what the model was trained on (--scale, --mean, --std)`,
+    )
+  const shifted = before.measurement.layers.some(isShifted) || broken
   if (!shifted && !restructures && !options.force) {
     const repair = outcome(
       chosen,
@@ -123,6 +135,7 @@ export async function fix(file: ModelFile, options: FixOptions, files: Files): P
 
   const changed = applyEdits(model, restructuring)
   const { edits, after, passes, largestRatios } = await recalibrated(changed, data, options)
+  const { samples } = after.measurement.data
   return judgedRepair(
     file,
     {
@@ -134,13 +147,27 @@ export async function fix(file: ModelFile, options: FixOptions, files: Files): P
       told: {
         ...noises,
         ...(restructures ? { preserves: 'neither' as const } : {}),
-        samples: after.measurement.data.samples,
+        samples,
         passes,
         largestRatioByPass: [largestRatio(before.measurement), ...largestRatios].filter(Number.isFinite),
       },
     },
     options,
+    untrusted(model, before.measurement, samples),
   )
+}
+
+/** Why statistics re-estimated on the data are not to be trusted, if so. */
+function untrusted(model: Model, { layers }: Measurement, samples: number) {
+  if (samples < fewestSamples)
+    return {
+      better: false,
+      reason: `${samples === 1 ? '1 sample is' : `${samples} samples are`} too few to re-estimate statistics from; give 64 to 256`,
+    }
+  const foreign = shiftedWithoutNoise(model, layers)
+  return foreign && foreign.shiftRatio > largestForeign
+    ? { better: false, reason: unlikeTraining(foreign) }
+    : undefined
 }
 
 /** A repair of the switches between modes: the file alone settles it, and no figure of either mode changes. */

@@ -130,6 +130,13 @@ const gapOf = ({ layers }: Measurement): number =>
 /** Whether `after` is a repair of `before`, and why, in words. */
 export function judge(before: Measurement, after: Measurement): { better: boolean; reason: string } {
   const ratio = (m: Measurement) => largestRatio(m).toFixed(2)
+  const kept = new Set(after.layers.map(({ key }) => key))
+  const lost = before.layers.filter(({ key }) => !kept.has(key))
+  if (lost.length > 0)
+    return {
+      better: false,
+      reason: `what ${lost.map(({ label }) => `'${label}'`).join(', ')} would store is no variance: these samples do not vary there; give more of them, or others`,
+    }
   const measurable = after.layers.length - before.layers.length
   if (measurable > 0)
     return {

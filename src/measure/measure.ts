@@ -101,6 +101,7 @@ export async function measure(
       if (typeof layer === 'string') unmeasured.push({ label: norm.norm.label, reason: layer })
       else layers.push(layer)
     }
+    const foreign = shiftedWithoutNoise(model, layers)
     const compared = await compareModes(model, options.modeData ?? data, total, options)
     return {
       moments: finiteMoments(probed.norms, gathering),
@@ -117,7 +118,7 @@ export async function measure(
         layers,
         unmeasured,
         modes: { eval: board.score(), ...compared.modes },
-        notes: [...notesOn(layers, done), ...compared.notes],
+        notes: [...notesOn(layers, done), ...(foreign ? [unlikeTraining(foreign)] : []), ...compared.notes],
       },
     }
   } finally {
@@ -453,6 +454,27 @@ function layerOf(
     samplesNeeded: enough ? null : Number.isFinite(half) ? Math.ceil(samples * (half / knownTo) ** 2) : null,
   }
 }
+
+/** Shift ratio of a layer that no noise reaches from which on the data, and not the model, is the likely cause. */
+const unlikeData = 3
+
+/** The layer that shifts most of those that no noise reaches and that were updated in training. */
+export function shiftedWithoutNoise(model: Model, layers: readonly Layer[]): Layer | undefined {
+  const { norms, paths } = factsOf(model)
+  const reached = new Set(paths.map(({ norm }) => norm.key))
+  const updated = norms.filter(
+    ({ key, mean, variance }) =>
+      !reached.has(key) && (mean?.some((m) => m !== 0) || variance?.some((v) => v !== 1)),
+  )
+  const clean = new Set(updated.map(({ key }) => key))
+  return layers
+    .filter(({ key, shiftRatio }) => clean.has(key) && shiftRatio > unlikeData)
+    .toSorted((a, b) => b.shiftRatio - a.shiftRatio)[0]
+}
+
+/** In words, that such a layer shifts. */
+export const unlikeTraining = ({ label, shiftRatio }: Layer): string =>
+  `no noise reaches '${label}', and yet it shifts by ${shiftRatio.toPrecision(3)}: the data is not like the training data, most often because it is scaled otherwise (--scale, --mean, --std)`
 
 function notesOn(layers: readonly Layer[], samples: number): string[] {
   const notes: string[] = []

@@ -34,8 +34,29 @@ describe('verdictOf', () => {
 
   it('tells shift, no shift and not knowing apart', () => {
     expect(verdictOf(measure).sentence).toMatch(/^14 of 15 layers shift: at inference /)
-    const steady = { shiftRatio: 1.01, realOverStored: 1.01, enoughSamples: true }
-    expect(verdictOf(measured(() => steady))).toMatchObject({
+    const quantiles = (value: number) => ({ min: value, q10: value, median: value, q90: value, max: value })
+    const steady = {
+      shiftRatio: 1.01,
+      realOverStored: 1.01,
+      enoughSamples: true,
+      channelRatio: quantiles(1),
+      meanShift: quantiles(0),
+    }
+    expect(
+      verdictOf(measured((_, i) => ({ ...steady, ...(i === 2 ? { meanShift: quantiles(-0.5) } : {}) }))),
+    ).toMatchObject({
+      tone: 'warning',
+      sentence: expect.stringMatching(
+        /^Variances agree layer by layer, but in 1 of 15 layers, .+ first, channels see other means/,
+      ),
+    })
+    const calm = measured(() => steady)
+    const missing = { ...calm.measurement!, unmeasured: [{ label: 'bn', reason: 'not finite' }] }
+    expect(verdictOf({ ...calm, measurement: missing })).toMatchObject({
+      tone: 'warning',
+      sentence: 'No variance shift in the 15 layers that could be measured; 1 could not.',
+    })
+    expect(verdictOf(calm)).toMatchObject({
       tone: 'good',
       sentence: expect.stringContaining('No variance shift'),
     })

@@ -110,6 +110,22 @@ function measureVerdict({ measurement }: Result): Verdict {
         `Too few samples to tell for ${integer(counts.unclear)} of ${counted(total, 'layer')}; the others do not shift.`,
       ),
     }
+  const missing = measurement.unmeasured.length
+  if (missing > 0)
+    return {
+      tone: 'warning',
+      sentence: sentence(
+        `No variance shift in the ${counted(total, 'layer')} that could be measured; ${integer(missing)} could not.`,
+      ),
+    }
+  const moved = measurement.layers.filter(isMoved)
+  if (moved.length > 0)
+    return {
+      tone: 'warning',
+      sentence: sentence(
+        `Variances agree layer by layer, but in ${integer(moved.length)} of ${counted(total, 'layer')}, ${layerName(moved[0]!.label)} first, channels see other means or variances than they stored.`,
+      ),
+    }
   return {
     tone: 'good',
     sentence: sentence(
@@ -117,6 +133,13 @@ function measureVerdict({ measurement }: Result): Verdict {
     ),
   }
 }
+
+/** Whether a tenth of the channels is off, in mean (standard deviations) or variance, though the layer as a whole is not. */
+const isMoved = ({ enoughSamples, meanShift, channelRatio }: Measurement['layers'][number]): boolean =>
+  enoughSamples &&
+  (Math.max(Math.abs(meanShift.q10), Math.abs(meanShift.q90)) > 0.25 ||
+    channelRatio.q10 < 0.67 ||
+    channelRatio.q90 > 1.5)
 
 function fixVerdict({ repair, measurement, after }: Result): Verdict {
   if (!repair) return { tone: 'neutral', sentence: 'No repair was tried.' }

@@ -95,3 +95,7 @@ test('a model whose large tensors lie beside it computes what its file does', as
   expect(outputs[0]).toEqual(outputs[1])
   expect(outputs[0]!.some((y) => Math.abs(y) > 1)).toBe(true)
 })
+
+test('ONNX Runtime is told to send nothing home', () => {
+  expect(process.env.ORT_DISABLE_TELEMETRY).toBe('1')
+})

@@ -34,8 +34,16 @@ export const compareCommand = defineCommand({
     const [result, isStopped] = await interruptible(console, async (signal) => {
       const options = { data, ...rules, ...dataOptions(context), ...runOptions(context, signal) }
       const [a, b] = [await openModel(first, files), await openModel(second, files)]
-      return [await compare(a, b, options, files), signal.aborted] as const
+      const result = await compare(a, b, options, files).catch((error: unknown) => {
+        if (signal.aborted) return undefined
+        throw error
+      })
+      return [result, signal.aborted] as const
     })
+    if (!result) {
+      console.error('varshift: stopped before both models were measured')
+      return exitCodes.interrupted
+    }
     await present(context, [result], wanted)
     return isStopped ? exitCodes.interrupted : exitCodes.fine
   },

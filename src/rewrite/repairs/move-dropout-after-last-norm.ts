@@ -25,7 +25,9 @@ export const moveDropoutAfterLastNorm = defineRepair({
         facts.norms.map(({ node }) => node),
         model,
       )
-      return choices.position === 'before-global-pool' ? heads.map((head) => poolBefore(head, model)) : heads
+      return choices.position === 'before-global-pool'
+        ? [...new Set(heads.map((head) => poolBefore(head, model)))]
+        : heads
     }),
 })
 
