@@ -9,11 +9,28 @@ export const standardData = 'shapes:'
 
 const shapesPart = { train: 'shapes:count=20000', test: 'shapes:count=4000,start=1000000' } as const
 
-/** A part of the study's data: `SPEC` itself to train on, `SPEC#test` to test (of CIFAR and IDX folders). */
-export function openPart(spec: string | undefined, part: 'train' | 'test', files: Files): Promise<Dataset> {
+/** Where the pictures to test on begin, of those that the generator makes. */
+const testStart = 1_000_000
+
+/** A part of the study's data: `SPEC` to train on, `SPEC#test` to test (CIFAR and IDX folders), or generated pictures. */
+export async function openPart(
+  spec: string | undefined,
+  part: 'train' | 'test',
+  files: Files,
+): Promise<Dataset> {
   if (spec === undefined) throw new UserError('this study makes its own data')
   if (spec === standardData) return openDataset(shapesPart[part], files)
-  return openDataset(part === 'train' ? spec : `${spec}#test`, files)
+  if (part === 'train') return openDataset(spec, files)
+  if (spec.startsWith(standardData)) return openDataset(`${spec},start=${testStart}`, files)
+  try {
+    return await openDataset(`${spec}#test`, files)
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error
+    throw new UserError(
+      `${spec} has no part to test on, which studies need: give a folder of CIFAR or IDX files (cifar10:DIR, DIR), or shapes:count=N`,
+      { cause: error },
+    )
+  }
 }
 
 /** Samples that are hashed at once. */

@@ -17,9 +17,27 @@ export async function pictures(
   { samples, halvings }: PictureOptions,
   context: CellContext,
 ): Promise<Dataset> {
-  let dataset = fairPart(await context.openData(part), samples)
+  let dataset = withChannel(fairPart(await context.openData(part), samples))
   for (let i = 0; i < halvings; i++) dataset = halved(dataset)
   return dataset
+}
+
+/** Grey pictures without an axis of channels get one. */
+function withChannel(dataset: Dataset): Dataset {
+  const [field] = dataset.fields
+  if (dataset.fields.length !== 1 || field?.sampleShape.length !== 2) return dataset
+  const { name, sampleShape } = field
+  return {
+    ...dataset,
+    fields: [{ ...field, sampleShape: [1, ...sampleShape] }],
+    async *batches(options) {
+      for await (const batch of dataset.batches(options)) {
+        const { dataType, bytes } = batch.inputs.get(name)!
+        const tensor = new Tensor(dataType, [batch.size, 1, ...sampleShape], bytes)
+        yield { ...batch, inputs: new Map([[name, tensor]]) }
+      }
+    },
+  }
 }
 
 /** Shape of one picture. */
