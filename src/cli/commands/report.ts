@@ -1,13 +1,14 @@
 import { defineCommand } from '../define-command.ts'
 import { exitCodes } from '../exit-codes.ts'
 import { present, reportFiles } from '../present.ts'
+import { presentStudy, readStudy } from '../present-study.ts'
 import { readResults } from '../result-file.ts'
 
 /** A result in another form. */
 export const reportCommand = defineCommand({
   name: 'report',
   summary: 'Show a result that was written as JSON: in the terminal, as HTML or as SARIF.',
-  about: 'Needs neither the model nor the data.',
+  about: 'Needs neither the model nor the data. Also takes the result of a study.',
   usage: '<result.json>',
   takes: { what: 'one result file', least: 1, most: 1 },
   settings: ['format'],
@@ -23,7 +24,9 @@ export const reportCommand = defineCommand({
   async run(context) {
     const [path] = context.args as [string]
     const wanted = await reportFiles(context)
-    await present(context, await readResults(path, context.files), wanted)
+    const study = await readStudy(path, context.files)
+    if (study) await presentStudy(context, study, wanted)
+    else await present(context, await readResults(path, context.files), wanted)
     return exitCodes.fine
   },
 })

@@ -1,15 +1,20 @@
 import { cpus, totalmem } from 'node:os'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { UserError } from '../../ir/errors.ts'
-import { type Budget, budgets, type StudyResult } from '../../result/study.ts'
+import { type Budget, budgets } from '../../result/study.ts'
 import { type CommandContext, defineCommand } from '../define-command.ts'
 import { exitCodes } from '../exit-codes.ts'
 import { interruptible } from '../interrupt.ts'
+import { presentStudy } from '../present-study.ts'
 import { formOf } from '../render.ts'
 import { checkWritable, writeText } from '../write.ts'
 
 /** Finished cells are kept here unless `--store` says otherwise. */
 const defaultStore = 'varshift-studies'
+
+const aboutStore =
+  'Finished cells of `varshift study`. Deleting them costs no more than the time to run them again.\n'
 
 /** Runs an experiment. */
 export const studyCommand = defineCommand({
@@ -33,7 +38,6 @@ export const studyCommand = defineCommand({
   async run(context) {
     const [id] = context.args as [string]
     const { console, files, flags, settings } = context
-    const form = settings.format ?? 'terminal'
     const { studies, studyCalled } = await import('../../studies/index.ts')
     if (id === 'list') {
       console.out(await listing(context, studies))
@@ -52,6 +56,8 @@ export const studyCommand = defineCommand({
       }
     const store = typeof flags.store === 'string' ? flags.store : defaultStore
     await files.createFolder(store)
+    // A folder that cannot be written is better found now than after the first cell.
+    await writeText(join(store, 'about.txt'), aboutStore, files)
 
     const [{ runStudy }, { folderStore }, { processQueue }, { nodeWorkers }, data] = await Promise.all([
       import('../../studies/runner/run-study.ts'),
@@ -83,11 +89,11 @@ export const studyCommand = defineCommand({
         await queue.close()
       }
     })
-    for (const path of outputs) {
-      await writeText(path, await renderStudy(result, formOf(path), { color: false, width: 160 }), files)
-      console.note(`wrote ${path}`)
-    }
-    console.out(await renderStudy(result, form, console))
+    await presentStudy(
+      context,
+      result,
+      outputs.map((path) => ({ path, form: formOf(path) })),
+    )
     if (interrupted) {
       console.error(`varshift: stopped; the same command goes on from ${store}`)
       return exitCodes.interrupted
@@ -95,18 +101,6 @@ export const studyCommand = defineCommand({
     return result.notRun > 0 ? exitCodes.findings : exitCodes.fine
   },
 })
-
-async function renderStudy(
-  result: StudyResult,
-  form: string,
-  options: { readonly color: boolean; readonly width: number },
-): Promise<string> {
-  if (form === 'json') return `${JSON.stringify(result, undefined, 2)}\n`
-  if (form === 'html') return (await import('../../report/study/html.ts')).renderStudyHtml(result)
-  if (form === 'terminal')
-    return (await import('../../report/study/terminal.ts')).renderStudyTerminal(result, options)
-  throw new UserError(`a study has no ${form} form; choose terminal, json or html`)
-}
 
 async function listing(
   { settings, console }: CommandContext,

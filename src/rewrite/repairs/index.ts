@@ -25,6 +25,8 @@ export const repairs: readonly Repair[] = [
 export function repairCalled(id: string): Repair {
   const repair = repairs.find((repair) => repair.id === id)
   if (!repair)
-    throw new UserError(`no repair is called '${id}'; there is: ${repairs.map(({ id }) => id).join(', ')}`)
+    throw new UserError(
+      `no repair is called '${id}'; there is: ${[...repairs.map(({ id }) => id), 'auto'].join(', ')}`,
+    )
   return repair
 }
