@@ -58,13 +58,22 @@ export function nextSteps(result: Result): Step[] {
       return [{ command: `varshift measure ${model} --data DATA`, why: `again, with more samples${more}` }]
     }
     case 'fix': {
-      const { outcome, output } = result.repair ?? {}
+      const { outcome, output, noises } = result.repair ?? {}
+      const isNoisy = result.model.format === 'onnx' && noises?.some(({ to }) => to !== null)
       if ((outcome === 'kept' || outcome === 'forced') && output)
         return [
           {
             command: `varshift compare ${model} ${quoted(output)} --data TEST`,
             why: 'judge it on data that it was not repaired with',
           },
+          ...(isNoisy
+            ? [
+                {
+                  command: `varshift fix ${quoted(output)} --repair eval-mode -o FIXED`,
+                  why: 'for use: runtimes draw the new noise wherever the file has it switched on',
+                },
+              ]
+            : []),
         ]
       if (outcome === 'rejected')
         return [
