@@ -59,6 +59,8 @@ export interface StepOptions {
 /** One step of training as one graph. */
 export interface StepGraph {
   readonly model: Model
+  /** The parameters that it changes. */
+  readonly parameters: readonly Parameter[]
   readonly slots: readonly Slot[]
   /** Scalars that are fed in every step: names of the optimizer's -> of the graph's inputs. */
   readonly scalars: ReadonlyMap<string, string>
@@ -108,14 +110,16 @@ export function stepGraph(model: Model, options: StepOptions): StepGraph {
       outputs: [...metrics, emitted.loss, ...moments].map((name) => ({ name })),
     },
   })
+  // Those of a head that the loss does not see stay as they are.
+  const live = parameters.filter(({ value }) => forward.graph.initializers.has(value))
   const laidOut = block === undefined ? forward : blockChannels(forward, block)
   const { model: differentiated, gradients } = withGradients(laidOut, {
     loss: emitted.loss,
-    wrt: parameters.map(({ value }) => value),
+    wrt: live.map(({ value }) => value),
   })
   const update = new GraphBuilder(differentiated)
   for (const node of differentiated.graph.nodes) update.keep(node)
-  const { slots, scalars, squares } = updateParameters(update, options, gradients)
+  const { slots, scalars, squares } = updateParameters(update, { ...options, parameters: live }, gradients)
   for (const { norm: layer, mean, variance, newMean, newVariance } of training.statistics)
     slots.push(
       { id: `mean/${layer.key}`, input: mean, output: newMean, initial: update.initializers.get(mean)! },
@@ -154,6 +158,7 @@ export function stepGraph(model: Model, options: StepOptions): StepGraph {
   }
   return {
     model: withOpenBatch(removeDeadNodes(block === undefined ? whole : expandBlockedNodes(whole)), shapes),
+    parameters: live,
     slots,
     scalars,
     words: words.size > 0 ? { input: words.input, size: words.size } : undefined,

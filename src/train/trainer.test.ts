@@ -331,6 +331,21 @@ describe('training', () => {
     expect((after!.rss - before!.rss) / 2 ** 20).toBeLessThan(20)
   })
 
+  test('a second head, which the loss does not see, stays as it is', async () => {
+    const model = parseModel(`
+      <ir_version: 8, opset_import: ["": 17]>
+      net (float32[N, 2] x) => (float32[N, 2] y, float32[N, 3] z)
+      <float32[2, 2] w = {1, 2, 3, 4}, float32[2, 3] other = {1, 2, 3, 4, 5, 6}>
+      { y = MatMul (x, w)  z = MatMul (x, other) }`)
+    const data = await arrays({
+      x: Tensor.float32([4, 2], [1, 2, 3, 4, 5, 6, 7, 8]),
+      labels: Tensor.int64([4], [0, 1, 0, 1]),
+    })
+    const { edits, parameterCount } = await trained(model, { data, batchSize: 4, epochs: 2 })
+    expect(edits.map((edit) => ('value' in edit ? edit.value : edit.kind))).toEqual(['w'])
+    expect(parameterCount).toBe(4)
+  })
+
   test('an input that is not finite is told by its layer', async () => {
     const model = parseModel(`
       <ir_version: 8, opset_import: ["": 17]>
@@ -346,6 +361,13 @@ describe('training', () => {
     )
   })
 })
+
+/** What training changes in the model, and how many numbers it trains. */
+async function trained(model: Model, options: TrainOptions) {
+  const training = await trainer(model, { threads: 1, ...options }, nodeFiles)
+  for await (const _ of training);
+  return { edits: training.edits(), parameterCount: training.parameterCount }
+}
 
 async function arrays(fields: Readonly<Record<string, Tensor>>): Promise<Dataset> {
   const name = join(folder, `arrays-${Object.keys(fields).join('-')}-${Math.random()}.npz`)

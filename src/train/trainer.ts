@@ -233,6 +233,7 @@ class Run implements Training {
       spellsNormsOut: options.device === 'webgpu',
       statistics: policy,
     })
+    this.#parameters = this.#graph.parameters
     this.#evaluation = evalGraph(this.#base, this.#objective, this.#answers, this.#graph.slots)
     this.#buffers = this.#graph.slots.map(({ initial }) => [owned(initial), owned(initial)] as const)
     this.#totals = noMetrics(this.#graph.outputs.terms.length)
