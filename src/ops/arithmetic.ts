@@ -66,6 +66,11 @@ function constantOperand(x: Spread, tensor: Tensor): { x: Spread; values: Float6
   return { x: expanded(x, dims), values: entriesOf(tensor.toNumbers(), tensor.dims, dims) }
 }
 
+/** Share of the variances of what is added up below which their sum tells that they cancel each other. */
+const cancelling = 0.7
+
+const sumOf = (values: Float64Array) => values.reduce((sum, value) => sum + value, 0)
+
 function momentsOfSum({ node, inputs, spreads, stored, assume }: MomentsContext): (Spread | undefined)[] {
   const subtract = node.opType === 'Sub'
   let total: Spread | undefined
@@ -82,6 +87,9 @@ function momentsOfSum({ node, inputs, spreads, stored, assume }: MomentsContext)
       const joint: Spread | undefined = combined(total, term, (x, y) => x + y)
       if (!joint && !stored && isClosed(total) && isClosed(term))
         assume('branches that are added up are taken as uncorrelated')
+      // Operands that cancel each other: what is left of them in eval mode is not in the file.
+      const apart = sumOf(total.trainDiagonal) + sumOf(term.trainDiagonal)
+      if (stored && sumOf(stored.variance) < cancelling * apart) return []
       total = joint ?? added(total, term, i === spreads.length - 1 ? stored : undefined)
     }
     if (!total) return []
