@@ -19,3 +19,10 @@ export async function interruptible<T>(
     process.off('SIGINT', onInterrupt)
   }
 }
+
+/** What the work gives; undefined if it failed because it was told to stop. */
+export const unlessStopped = <T>(signal: AbortSignal, work: Promise<T>): Promise<T | undefined> =>
+  work.catch((error: unknown) => {
+    if (signal.aborted) return undefined
+    throw error
+  })

@@ -1,5 +1,4 @@
 import { UserError } from '../ir/errors.ts'
-import type { Files } from '../platform/files.ts'
 import type { StudyResult } from '../result/study.ts'
 import type { CommandContext } from './define-command.ts'
 import type { ReportFile } from './present.ts'
@@ -18,18 +17,11 @@ export async function presentStudy(
   console.out(await renderStudy(result, settings.format ?? 'terminal', console))
 }
 
-/** The result of a study in a JSON file; undefined if the file holds something else. */
-export async function readStudy(path: string, files: Files): Promise<StudyResult | undefined> {
-  let value: unknown
-  try {
-    value = JSON.parse(new TextDecoder().decode(await files.read(path)))
-  } catch (error) {
-    if (error instanceof UserError) throw error
-    return undefined
-  }
-  if ((value as { schema?: unknown } | null)?.schema !== 'varshift-study/1') return undefined
+/** The result of a study in `contents`, which the file at `path` holds; undefined if that is something else. */
+export async function studyIn(contents: unknown, path: string): Promise<StudyResult | undefined> {
+  if ((contents as { schema?: unknown } | null)?.schema !== 'varshift-study/1') return undefined
   const { studySchema } = await import('../result/study.ts')
-  const parsed = studySchema.safeParse(value)
+  const parsed = studySchema.safeParse(contents)
   if (parsed.success) return parsed.data
   const [issue] = parsed.error.issues
   throw new UserError(`${path} is no result of a study: ${issue?.path.join('.')}: ${issue?.message}`)

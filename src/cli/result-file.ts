@@ -4,17 +4,24 @@ import type { Result } from '../result/result.ts'
 import { resultVersion } from '../result/version.ts'
 
 /** The results in a JSON file that varshift wrote. Throws a UserError that says what is wrong where. */
-export async function readResults(path: string, files: Files): Promise<Result[]> {
-  const { resultSchema } = await import('../result/result.ts')
+export const readResults = async (path: string, files: Files): Promise<Result[]> =>
+  resultsIn(await readJson(path, files), path)
+
+/** What a JSON file that varshift wrote holds. */
+export async function readJson(path: string, files: Files): Promise<unknown> {
   const text = new TextDecoder().decode(await files.read(path))
-  let contents: unknown
   try {
-    contents = JSON.parse(text)
+    return JSON.parse(text)
   } catch (error) {
     throw new UserError(
       `${path} is not JSON (${(error as Error).message}); give a result that varshift wrote, such as \`varshift measure MODEL --data DATA -o shift.json\` makes`,
     )
   }
+}
+
+/** The results in `contents`, which the file at `path` holds. */
+export async function resultsIn(contents: unknown, path: string): Promise<Result[]> {
+  const { resultSchema } = await import('../result/result.ts')
   const results = Array.isArray(contents) ? contents : [contents]
   if (results.length === 0) throw new UserError(`${path} holds no results`)
   return results.map((value: unknown) => {

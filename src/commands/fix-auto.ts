@@ -21,7 +21,7 @@ import {
   type TrainedOn,
   trainedOn,
 } from './fix-trained.ts'
-import { type Fixed, judge, largestRatio, nothing, outcome } from './fixed.ts'
+import { type Fixed, judge, largestRatio, lossRise, nothing, outcome } from './fixed.ts'
 import { withWeights } from './measure.ts'
 import { needGraph } from './need-graph.ts'
 import type { FixOptions } from './options.ts'
@@ -209,9 +209,8 @@ function whyOpen(after: Measurement, before: Measurement): string | undefined {
   const [old, now] = [before.modes.eval, after.modes.eval]
   if (old.accuracyInterval && now.accuracy !== undefined && now.accuracy < old.accuracyInterval[0])
     return `accuracy fell beyond its confidence interval (${(100 * old.accuracy!).toFixed(1)} % before, ${(100 * now.accuracy).toFixed(1)} % after)`
-  if (old.lossInterval && now.loss !== undefined && now.loss > old.lossInterval[1])
-    return `cross entropy rose beyond its confidence interval (${old.loss!.toPrecision(3)} before, ${now.loss.toPrecision(3)} after)`
-  return undefined
+  const risen = lossRise(old, now)
+  return risen && `cross entropy rose beyond its confidence interval (${risen})`
 }
 
 const figuresOf = (measurement: Measurement | undefined) => {

@@ -152,18 +152,24 @@ export function judge(before: Measurement, after: Measurement): { better: boolea
     const accuracy = `accuracy ${percent(old.accuracy)} before, ${percent(now.accuracy)} after`
     if (now.accuracy < old.accuracyInterval[0])
       return { better: false, reason: `${gap}, but ${accuracy}: it fell beyond its confidence interval` }
-    return { better: true, reason: `${gap}; ${accuracy}${lossRise(old, now)}` }
+    const risen = lossRise(old, now)
+    // Worse probabilities are told, though accuracy alone decides.
+    const warning = risen
+      ? `; but cross entropy rose beyond its interval, ${risen}: do not trust its probabilities unseen`
+      : ''
+    return { better: true, reason: `${gap}; ${accuracy}${warning}` }
   }
   return { better: true, reason: gap }
 }
 
 type Score = Measurement['modes']['eval']
 
-/** Worse probabilities are told, though accuracy alone decides. */
-function lossRise(old: Score, now: Score): string {
-  if (old.loss === undefined || now.loss === undefined || !old.lossInterval) return ''
-  if (!(now.loss > old.lossInterval[1])) return ''
-  return `; but cross entropy rose beyond its interval, ${old.loss.toPrecision(3)} before, ${now.loss.toPrecision(3)} after: do not trust its probabilities unseen`
+/** Cross entropy before and after, in words, where it rose beyond its interval. */
+export function lossRise(old: Score, now: Score): string | undefined {
+  if (old.loss === undefined || now.loss === undefined || !old.lossInterval) return undefined
+  return now.loss > old.lossInterval[1]
+    ? `${old.loss.toPrecision(3)} before, ${now.loss.toPrecision(3)} after`
+    : undefined
 }
 
 const meanShiftOf = ({ layers }: Measurement): number =>

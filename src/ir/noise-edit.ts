@@ -114,7 +114,7 @@ export function noiseChanges(model: Model, edits: readonly NoiseEdit[]): NoiseCh
     before.set(edit.node, [...(before.get(edit.node) ?? []), written(edit.noise, input, output)])
     renamed.set(edit.node, names.set(edit.inputIndex, output))
   }
-  settleReaders(graph, replaced)
+  if (replaced.size > 0) settleReaders(graph, replaced)
   return { replaced, before, renamed, initializers, functions: [...functions.values()] }
 }
 

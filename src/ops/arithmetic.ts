@@ -88,8 +88,11 @@ function momentsOfSum({ node, inputs, spreads, stored, assume }: MomentsContext)
       if (!joint && !stored && isClosed(total) && isClosed(term))
         assume('branches that are added up are taken as uncorrelated')
       // Operands that cancel each other: what is left of them in eval mode is not in the file.
-      const apart = sumOf(total.trainDiagonal) + sumOf(term.trainDiagonal)
-      if (stored && sumOf(stored.variance) < cancelling * apart) return []
+      if (
+        stored &&
+        sumOf(stored.variance) < cancelling * (sumOf(total.trainDiagonal) + sumOf(term.trainDiagonal))
+      )
+        return []
       total = joint ?? added(total, term, i === spreads.length - 1 ? stored : undefined)
     }
     if (!total) return []

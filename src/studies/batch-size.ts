@@ -1,6 +1,7 @@
 import type { StudyFigure } from '../result/study.ts'
 import { type ClassifierOutcome, familiesFor } from './classifier.ts'
-import { defineComparison, pointOf, type Told } from './comparison.ts'
+import { defineComparison, type Told } from './comparison.ts'
+import { pointOf } from './statistics.ts'
 
 /**
  * Running statistics of small batches go wrong in eval mode, and noise makes it worse.
@@ -44,6 +45,6 @@ const byBatchSize = (
     name: noise === 'none' ? 'without noise' : 'Dropout 0.5',
     points: told
       .filter((variant) => variant.noise === noise)
-      .map(({ batchSize, found }) => pointOf(batchSize!, found, value)),
+      .map(({ batchSize, found }) => pointOf(batchSize!, found.map(value))),
   })),
 })

@@ -8,7 +8,7 @@ import {
   seedsFor,
 } from './classifier.ts'
 import { defineStudy, type Study } from './define-study.ts'
-import { bandOf, meanOf, meanText } from './statistics.ts'
+import { meanOf, meanText } from './statistics.ts'
 
 /** One way to train, of several that a study puts side by side. */
 export type Variant = {
@@ -34,16 +34,6 @@ interface Comparison {
   variants(budget: Budget): readonly Variant[]
   /** Curves over what the variants differ in, if that is a number. */
   figures?(told: readonly Told[]): readonly StudyFigure[]
-}
-
-/** A point of a curve: the mean over seeds, and least and most of them. */
-export function pointOf(
-  x: number,
-  found: readonly ClassifierOutcome[],
-  value: (outcome: ClassifierOutcome) => number,
-): StudyFigure['series'][number]['points'][number] {
-  const values = found.map(value)
-  return { x, y: meanOf(values), ...bandOf(values) }
 }
 
 /** A study of classifiers that differ in one thing: error as trained and re-estimated, and shift, side by side. */

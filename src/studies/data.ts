@@ -7,10 +7,10 @@ import { sha256 } from './runner/store.ts'
 /** What studies are run on unless `--data` says otherwise: made-up pictures, 20,000 to train on and 4,000 to test. */
 export const standardData = 'shapes:'
 
-const shapesPart = { train: 'shapes:count=20000', test: 'shapes:count=4000,start=1000000' } as const
-
 /** Where the pictures to test on begin, of those that the generator makes. */
 const testStart = 1_000_000
+
+const shapesPart = { train: 'shapes:count=20000', test: `shapes:count=4000,start=${testStart}` } as const
 
 /** A part of the study's data: `SPEC` to train on, `SPEC#test` to test (CIFAR and IDX folders), or generated pictures. */
 export async function openPart(

@@ -1,6 +1,7 @@
 import type { Budget } from '../result/study.ts'
-import { familiesFor } from './classifier.ts'
-import { defineComparison, pointOf } from './comparison.ts'
+import { type ClassifierOutcome, familiesFor } from './classifier.ts'
+import { defineComparison } from './comparison.ts'
+import { pointOf } from './statistics.ts'
 
 /** Relative variances that every kind is tried at: those of Uout with beta 0.1, 0.5 and 1. */
 const relativeVariances = [0.01 / 3, 0.25 / 3, 1 / 3] as const
@@ -12,6 +13,8 @@ const variancesFor = (budget: Budget): readonly number[] =>
     small: [relativeVariances[0], relativeVariances[2]],
     paper: relativeVariances,
   })[budget]
+
+const ratioOf = ({ meanRatio }: ClassifierOutcome) => meanRatio
 
 const kinds = ['dropout', 'gaussian', 'uout', 'spatial-dropout', 'drop-path', 'moment-preserving'] as const
 
@@ -62,11 +65,11 @@ export const noiseKinds = defineComparison({
         series: kinds.map((kind) => ({
           name: kind,
           points: [
-            ...(without?.noise === 'none' ? [pointOf(0, without.found, (o) => o.meanRatio)] : []),
+            ...(without?.noise === 'none' ? [pointOf(0, without.found.map(ratioOf))] : []),
             ...relativeVariances.flatMap((s2) =>
               told
                 .filter(({ noise, value }) => noise === kind && value === parameterOf(kind, s2))
-                .map(({ found }) => pointOf(s2, found, (o) => o.meanRatio)),
+                .map(({ found }) => pointOf(s2, found.map(ratioOf))),
             ),
           ],
         })),

@@ -1,4 +1,4 @@
-import type { Batch, Dataset } from '../data/dataset.ts'
+import type { Dataset } from '../data/dataset.ts'
 import { fairPart } from '../data/fair-part.ts'
 import { UserError } from '../ir/errors.ts'
 import { Tensor } from '../ir/tensor.ts'
@@ -26,18 +26,7 @@ export async function pictures(
 function withChannel(dataset: Dataset): Dataset {
   const [field] = dataset.fields
   if (dataset.fields.length !== 1 || field?.sampleShape.length !== 2) return dataset
-  const { name, sampleShape } = field
-  return {
-    ...dataset,
-    fields: [{ ...field, sampleShape: [1, ...sampleShape] }],
-    async *batches(options) {
-      for await (const batch of dataset.batches(options)) {
-        const { dataType, bytes } = batch.inputs.get(name)!
-        const tensor = new Tensor(dataType, [batch.size, 1, ...sampleShape], bytes)
-        yield { ...batch, inputs: new Map([[name, tensor]]) }
-      }
-    },
-  }
+  return converted(dataset, [1, ...field.sampleShape], ({ bytes }) => bytes)
 }
 
 /** Shape of one picture. */
@@ -52,28 +41,39 @@ export function shapeOf(dataset: Dataset): readonly [number, number, number] {
 
 function halved(dataset: Dataset): Dataset {
   const [channels, height, width] = shapeOf(dataset)
-  const [field] = dataset.fields
   const dims = [channels, height >> 1, width >> 1]
+  return converted(dataset, dims, (pictures) => shrunk(pictures, dims))
+}
+
+/** The dataset with its one field in another shape, of the bytes that `convert` makes of a batch. */
+function converted(
+  dataset: Dataset,
+  sampleShape: readonly number[],
+  convert: (pictures: Tensor) => Uint8Array,
+): Dataset {
+  const field = dataset.fields[0]!
   return {
     ...dataset,
-    fields: [{ ...field!, sampleShape: dims }],
+    fields: [{ ...field, sampleShape }],
     async *batches(options) {
-      for await (const batch of dataset.batches(options)) yield shrunk(batch, field!.name, dims, width)
+      for await (const batch of dataset.batches(options)) {
+        const pictures = batch.inputs.get(field.name)!
+        const tensor = new Tensor(pictures.dataType, [batch.size, ...sampleShape], convert(pictures))
+        yield { ...batch, inputs: new Map([[field.name, tensor]]) }
+      }
     },
   }
 }
 
-function shrunk(batch: Batch, name: string, dims: readonly number[], fullWidth: number): Batch {
-  const source = batch.inputs.get(name)!
-  const [channels, height, width] = dims as [number, number, number]
-  const fullHeight = source.dims[2]!
-  const bytes = new Uint8Array(batch.size * channels * height * width)
+/** Means of 2 x 2 pixels. */
+function shrunk({ dims, bytes: pixels }: Tensor, [channels, height, width]: readonly number[]): Uint8Array {
+  const [samples, , fullHeight, fullWidth] = dims as [number, number, number, number]
+  const bytes = new Uint8Array(samples * channels! * height! * width!)
   let at = 0
-  for (let plane = 0; plane < batch.size * channels; plane++)
-    for (let y = 0; y < height; y++)
-      for (let x = 0; x < width; x++) {
+  for (let plane = 0; plane < samples * channels!; plane++)
+    for (let y = 0; y < height!; y++)
+      for (let x = 0; x < width!; x++) {
         const from = (plane * fullHeight + 2 * y) * fullWidth + 2 * x
-        const { bytes: pixels } = source
         bytes[at++] =
           (pixels[from]! +
             pixels[from + 1]! +
@@ -82,5 +82,5 @@ function shrunk(batch: Batch, name: string, dims: readonly number[], fullWidth: 
             2) >>
           2
       }
-  return { ...batch, inputs: new Map([[name, new Tensor('uint8', [batch.size, ...dims], bytes)]]) }
+  return bytes
 }

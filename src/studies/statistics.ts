@@ -20,8 +20,11 @@ function halfInterval(values: readonly number[]): number | undefined {
 }
 
 /** Least and most of several seeds: what a curve's band shows; nothing for a single value. */
-export const bandOf = (values: readonly number[]): { low?: number; high?: number } =>
+const bandOf = (values: readonly number[]): { low?: number; high?: number } =>
   values.length < 2 ? {} : { low: Math.min(...values), high: Math.max(...values) }
+
+/** A point of a curve: mean of several seeds, with their band. */
+export const pointOf = (x: number, values: readonly number[]) => ({ x, y: meanOf(values), ...bandOf(values) })
 
 /** `1.23 ± 0.40`, or the mean alone where there is one value only. */
 export function meanText(values: readonly number[], digits = 2): string {

@@ -19,7 +19,7 @@ import {
   trainClassifier,
 } from './classifier.ts'
 import { type CellContext, defineStudy } from './define-study.ts'
-import { bandOf, meanOf } from './statistics.ts'
+import { meanOf, pointOf } from './statistics.ts'
 
 type Cell = Recipe & { readonly network: string }
 
@@ -85,9 +85,7 @@ export const updateBnStudy = defineStudy<Cell, Found>({
     const trained = meanOf(found.map((o) => o.trained))
     const at = (pick: (o: Found) => readonly number[], i: number) => found.map((o) => pick(o)[i]!)
     const points = (pick: (o: Found) => readonly number[]) =>
-      first.samples.map((x, i) => {
-        return { x, y: meanOf(at(pick, i)), ...bandOf(at(pick, i)) }
-      })
+      first.samples.map((x, i) => pointOf(x, at(pick, i)))
     const best = meanOf(at((o) => o.noiseOff, first.samples.length - 1))
     const enough = first.samples.find(
       (_, i) => trained - meanOf(at((o) => o.noiseOff, i)) >= 0.9 * (trained - best),

@@ -1,5 +1,5 @@
-import { defineComparison, pointOf } from './comparison.ts'
-import { meanOf } from './statistics.ts'
+import { defineComparison } from './comparison.ts'
+import { meanOf, pointOf } from './statistics.ts'
 
 /**
  * The wider the network, the larger d cos² and the smaller the shift that Dropout before a convolution causes.
@@ -29,7 +29,10 @@ export const width = defineComparison({
         {
           name: 'WRN-10, mean over seeds',
           points: told.map(({ found }) =>
-            pointOf(meanOf(found.map((o) => o.dCos2)), found, (o) => o.meanRatio),
+            pointOf(
+              meanOf(found.map((o) => o.dCos2)),
+              found.map((o) => o.meanRatio),
+            ),
           ),
         },
       ],

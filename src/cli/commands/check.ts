@@ -7,7 +7,7 @@ import type { Config } from '../config.ts'
 import { type CommandContext, defineCommand } from '../define-command.ts'
 import { type ExitCode, exitCodes } from '../exit-codes.ts'
 import { explainError } from '../explain-error.ts'
-import { interruptible } from '../interrupt.ts'
+import { interruptible, unlessStopped } from '../interrupt.ts'
 import { present, reportFiles } from '../present.ts'
 import { ruleOptions, runOptions } from '../work-options.ts'
 
@@ -80,11 +80,10 @@ async function checkModels(context: CommandContext): Promise<ExitCode> {
       const wishes = { ...options, baseline: hidden ?? [] }
       const result = distilled
         ? await interruptible(console, (signal) =>
-            distilled
-              .checkDistilled(model, { ...wishes, ...runOptions(context, signal) }, files)
-              .catch((error) => {
-                if (!signal.aborted) throw error
-              }),
+            unlessStopped(
+              signal,
+              distilled.checkDistilled(model, { ...wishes, ...runOptions(context, signal) }, files),
+            ),
           )
         : check(model, wishes)
       if (!result) {

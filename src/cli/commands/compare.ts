@@ -1,6 +1,6 @@
 import { defineCommand } from '../define-command.ts'
 import { exitCodes } from '../exit-codes.ts'
-import { interruptible } from '../interrupt.ts'
+import { interruptible, unlessStopped } from '../interrupt.ts'
 import { present, reportFiles } from '../present.ts'
 import { dataSettings, ruleSettings, runSettings } from '../settings.ts'
 import { dataOf, dataOptions, ruleOptions, runOptions } from '../work-options.ts'
@@ -34,10 +34,7 @@ export const compareCommand = defineCommand({
     const [result, isStopped] = await interruptible(console, async (signal) => {
       const options = { data, ...rules, ...dataOptions(context), ...runOptions(context, signal) }
       const [a, b] = [await openModel(first, files), await openModel(second, files)]
-      const result = await compare(a, b, options, files).catch((error: unknown) => {
-        if (signal.aborted) return undefined
-        throw error
-      })
+      const result = await unlessStopped(signal, compare(a, b, options, files))
       return [result, signal.aborted] as const
     })
     if (!result) {

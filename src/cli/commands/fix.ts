@@ -4,7 +4,7 @@ import type { Result } from '../../result/result.ts'
 import type { Repair, RepairChoices } from '../../rewrite/repairs/define-repair.ts'
 import { type CommandContext, defineCommand } from '../define-command.ts'
 import { exitCodes } from '../exit-codes.ts'
-import { interruptible } from '../interrupt.ts'
+import { interruptible, unlessStopped } from '../interrupt.ts'
 import { present, reportFiles } from '../present.ts'
 import { readResults } from '../result-file.ts'
 import { dataSettings, ruleSettings, runSettings } from '../settings.ts'
@@ -115,10 +115,7 @@ export const fixCommand = defineCommand({
         ...given({ training, budgetMinutes }),
         ...given({ passes, tolerance, force: flags.force === true ? true : undefined }),
       }
-      const fixed = await fix(file, options, files).catch((error: unknown) => {
-        if (signal.aborted) return undefined
-        throw error
-      })
+      const fixed = await unlessStopped(signal, fix(file, options, files))
       if (!fixed || signal.aborted) {
         console.error('varshift: stopped; nothing was written')
         return exitCodes.interrupted

@@ -1,8 +1,8 @@
 import { defineCommand } from '../define-command.ts'
 import { exitCodes } from '../exit-codes.ts'
 import { present, reportFiles } from '../present.ts'
-import { presentStudy, readStudy } from '../present-study.ts'
-import { readResults } from '../result-file.ts'
+import { presentStudy, studyIn } from '../present-study.ts'
+import { readJson, resultsIn } from '../result-file.ts'
 
 /** A result in another form. */
 export const reportCommand = defineCommand({
@@ -24,9 +24,10 @@ export const reportCommand = defineCommand({
   async run(context) {
     const [path] = context.args as [string]
     const wanted = await reportFiles(context)
-    const study = await readStudy(path, context.files)
+    const contents = await readJson(path, context.files)
+    const study = await studyIn(contents, path)
     if (study) await presentStudy(context, study, wanted)
-    else await present(context, await readResults(path, context.files), wanted)
+    else await present(context, await resultsIn(contents, path), wanted)
     return exitCodes.fine
   },
 })

@@ -7,7 +7,7 @@ import {
   outcomesOf,
 } from '../classifier.ts'
 import { defineStudy } from '../define-study.ts'
-import { bandOf, meanOf } from '../statistics.ts'
+import { meanOf, pointOf } from '../statistics.ts'
 import { method, noiseOf, placements, source } from './common.ts'
 
 /** The families that are drawn. */
@@ -66,10 +66,12 @@ export const figure1 = defineStudy<ClassifierCell, ClassifierOutcome>({
           series: told.map(({ family, ratio, found }) => ({
             name: `${family}, ${ratio === 0 ? 'no Dropout' : `Dropout ${ratio}`}`,
             dashed: ratio === 0,
-            points: found[0]!.ratios.map((_, i) => {
-              const values = found.map((o) => o.ratios[i]!)
-              return { x: i, y: meanOf(values), ...bandOf(values) }
-            }),
+            points: found[0]!.ratios.map((_, i) =>
+              pointOf(
+                i,
+                found.map((o) => o.ratios[i]!),
+              ),
+            ),
           })),
         },
       ],

@@ -10,7 +10,7 @@ import {
   outcomesOf,
 } from '../classifier.ts'
 import { defineStudy } from '../define-study.ts'
-import { bandOf, meanOf, meanText } from '../statistics.ts'
+import { meanOf, meanText, pointOf } from '../statistics.ts'
 import { distinct, method, noiseOf, placements, source } from './common.ts'
 import { figure4Error, figure4Ratio, ratios } from './published.ts'
 
@@ -76,8 +76,7 @@ export const figure4 = defineStudy<ClassifierCell, ClassifierOutcome>({
           dashed: place === 'b',
           points: ratios.flatMap((x) => {
             const values = at(family, place, x).map(pick)
-            if (values.length === 0) return []
-            return [{ x, y: meanOf(values), ...bandOf(values) }]
+            return values.length === 0 ? [] : [pointOf(x, values)]
           }),
         })),
       ),
